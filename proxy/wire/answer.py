@@ -1,0 +1,191 @@
+"""An answer on its way through: what may go on, what is held, and what was seen of its usage.
+
+``feed`` returns what may be relayed now. The *completing event* (what makes an SDK return) and
+all that follows it are held until the settlement is durable; ``take_held`` gives them out.
+"""
+
+from typing import Protocol
+
+from proxy.wire.answers import AnswerReader
+from proxy.wire.decoding import Decoder
+from proxy.wire.endpoints import Endpoint
+from proxy.wire.injected import without_null_usage
+from proxy.wire.sse import FrameSplitter, payload
+from proxy.wire.usage import UsageReader, is_injected_usage_chunk
+
+UNREAD_BYTES = 16 * 1024
+"""How much of a stream is kept unread: most streams report their usage, and need no reading."""
+MAX_BODY_BYTES = 64 * 1024 * 1024
+"""The largest answer body that is kept to be read for usage."""
+
+
+class AnswerMeter(Protocol):
+    """One answer's body, as it passes."""
+
+    completed: bool
+    """The completing event has been seen: nothing that comes later can change the usage."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take a piece of the body; return what the client may have of it now."""
+
+    def finish(self) -> None:
+        """The body is over: read what is left."""
+
+    def take_held(self) -> bytes:
+        """Return what was held back, once it may go on."""
+
+
+class PassMeter:
+    """An answer that can't be metered: it just passes."""
+
+    completed = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Let it pass."""
+        return data
+
+    def finish(self) -> None:
+        """Nothing is left."""
+
+    def take_held(self) -> bytes:
+        """Nothing is held."""
+        return b""
+
+
+class BodyMeter:
+    """A whole JSON answer: read at its end, from a decoded copy."""
+
+    completed = False
+
+    def __init__(self, usage: UsageReader, answers: AnswerReader, decoder: Decoder | None) -> None:
+        self._usage = usage
+        self._answers = answers
+        self._decoder = decoder
+        self._pieces: list[bytes] = []
+        self._room = MAX_BODY_BYTES
+
+    def feed(self, data: bytes) -> bytes:
+        """Let it pass, and keep a copy."""
+        plain = data if self._decoder is None else self._decoder.feed(data)
+        self._room -= len(plain)
+        if self._room >= 0:
+            self._pieces.append(plain)
+        else:
+            self._pieces.clear()
+        return data
+
+    def finish(self) -> None:
+        """Read the usage; the text only if there is none."""
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._usage.json(body)
+        if self._usage.usage() is None:
+            self._answers.json(body)
+
+    def take_held(self) -> bytes:
+        """Nothing is held here: the end of the body is held by its framing."""
+        return b""
+
+
+class StreamMeter:
+    """Server-sent events, as they pass; ``hide`` takes out the usage that we asked for."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        usage: UsageReader,
+        answers: AnswerReader,
+        *,
+        hide: bool,
+        decoder: Decoder | None = None,
+    ) -> None:
+        self._completes = endpoint.completes
+        self._usage = usage
+        self._answers = answers
+        self._hide = hide
+        self._decoder = decoder
+        self._splitter = FrameSplitter()
+        self._unread: list[bytes] = []
+        self._unread_bytes = 0
+        self._held: list[bytes] = []
+        self.completed = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the frames that may pass, edited where we asked for usage."""
+        if self._decoder is not None:
+            return self._feed_encoded(data)
+        if self.completed:
+            self._held.append(data)
+            return b""
+        frames = self._splitter.feed(data)
+        if len(frames) == 1:
+            return self._frame(frames[0])
+        return b"".join([self._frame(frame) for frame in frames])
+
+    def _feed_encoded(self, data: bytes) -> bytes:
+        """Relay compressed bytes as they are, reading a decoded copy (only edited ones differ)."""
+        assert self._decoder is not None  # noqa: S101 - the caller has looked
+        plain = self._decoder.feed(data)
+        if self._hide:
+            decoder, self._decoder = self._decoder, None
+            try:
+                return self.feed(plain)
+            finally:
+                self._decoder = decoder
+        completed = self.completed
+        for frame in self._splitter.feed(plain):
+            self._read(frame)
+        if completed or self.completed:
+            self._held.append(data)
+            return b""
+        return data
+
+    def _frame(self, frame: bytes) -> bytes:
+        data = b"" if self.completed else self._read(frame)
+        if self.completed:
+            self._held.append(frame)
+            return b""
+        if self._hide and b'"usage"' in frame:
+            if is_injected_usage_chunk(data):
+                return b""
+            return without_null_usage(frame)
+        return frame
+
+    def _read(self, frame: bytes) -> bytes:
+        name, data = payload(frame)
+        if data:
+            self._usage.event(data, name)
+            self.completed = self._completes(data, name)
+            self._unread.append(data)
+            self._unread_bytes += len(data)
+            if self._unread_bytes > UNREAD_BYTES:
+                self._read_text()
+        return data
+
+    def _read_text(self) -> None:
+        for data in self._unread:
+            self._answers.event(data)
+        self._unread.clear()
+        self._unread_bytes = 0
+
+    def finish(self) -> None:
+        """Read what is left: a last frame without its empty line, and the text."""
+        rest = self._splitter.flush()
+        if rest:
+            data = self._read(rest)
+            if self._decoder is None or self._hide:
+                hidden = self._hide and is_injected_usage_chunk(data)
+                if not hidden:
+                    self._held.append(without_null_usage(rest) if self._hide else rest)
+        if self._usage.usage() is None:
+            self._read_text()
+
+    def read_delivered(self) -> None:
+        """Read the text that has come so far: what an interrupted answer is estimated from."""
+        self._read_text()
+
+    def take_held(self) -> bytes:
+        """Return the completing event and what came after it."""
+        held = b"".join(self._held)
+        self._held.clear()
+        return held

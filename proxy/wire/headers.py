@@ -1,0 +1,136 @@
+"""Heads of requests and answers, and which headers go which way (design.md, the two modes)."""
+
+from dataclasses import dataclass, field
+
+Headers = list[tuple[bytes, bytes]]
+"""Names in the case they came in, values without surrounding white space."""
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+_OURS_UPWARD = frozenset({b"host", b"content-length", b"expect", b"accept-encoding"})
+_CREDENTIALS = frozenset(
+    {
+        b"authorization",
+        b"api-key",
+        b"x-api-key",
+        b"cookie",
+        b"openai-organization",
+        b"openai-project",
+    }
+)
+_ACCOUNT = frozenset({b"set-cookie", b"openai-organization", b"openai-project"})
+DECODABLE = (b"gzip", b"x-gzip", b"deflate", b"identity")
+
+
+@dataclass(slots=True, kw_only=True)
+class RequestHead:
+    """A request's first line and headers; ``fields`` are by lower-case name, the last one wins.
+
+    ``content_length`` is None where the body comes in chunks or there is none; ``length_unknown``
+    tells the two apart.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Headers
+    fields: dict[bytes, bytes]
+    http_minor: int
+    content_length: int | None = None
+    length_unknown: bool = False
+    upgrade: bool = False
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits with its body until it is welcome."""
+        return self.fields.get(b"expect", b"").lower() == b"100-continue"
+
+
+@dataclass(slots=True, kw_only=True)
+class AnswerHead:
+    """An answer's status line and headers; ``fields`` are by lower-case name."""
+
+    status: int
+    reason: bytes
+    headers: Headers
+    fields: dict[bytes, bytes] = field(default_factory=dict)
+
+    @property
+    def media_type(self) -> bytes:
+        """The content type without parameters, in lower case."""
+        return self.fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
+
+    @property
+    def has_body(self) -> bool:
+        """Whether this status comes with a body at all."""
+        return self.status >= 200 and self.status not in {204, 304}
+
+
+def bearer_secret(fields: dict[bytes, bytes]) -> bytes | None:
+    """Return the key that a client sent: a bearer token, ``api-key`` or ``x-api-key``."""
+    authorization = fields.get(b"authorization")
+    if authorization is not None:
+        scheme, _, secret = authorization.partition(b" ")
+        return secret.strip() or None if scheme.lower() == b"bearer" else None
+    return fields.get(b"api-key") or fields.get(b"x-api-key") or None
+
+
+def _named_by_connection(fields: dict[bytes, bytes]) -> frozenset[bytes]:
+    named = fields.get(b"connection")
+    if named is None or named.lower() in {b"keep-alive", b"close"}:
+        return HOP_BY_HOP
+    return HOP_BY_HOP | {name.strip().lower() for name in named.split(b",")}
+
+
+def accept_encoding(asked: bytes | None, *, edited: bool) -> bytes:
+    """Return what we accept from the upstream: the client's wish cut to what we can decode.
+
+    ``identity`` where the answer will be edited (design.md, metering rules).
+    """
+    if edited or not asked:
+        return b"identity"
+    kept = [
+        item
+        for item in asked.split(b",")
+        if item.partition(b";")[0].strip().lower() in DECODABLE or not item.strip()
+    ]
+    return b",".join(kept).strip() or b"identity"
+
+
+def upward(head: RequestHead, *, credentials: Headers | None, edited: bool) -> Headers:
+    """Return the headers to send upstream, without host and framing.
+
+    ``credentials`` replace the client's own (managed mode); None leaves them (passthrough).
+    """
+    dropped = _named_by_connection(head.fields) | _OURS_UPWARD
+    if credentials is not None:
+        dropped |= _CREDENTIALS
+    kept = [pair for pair in head.headers if pair[0].lower() not in dropped]
+    asked = head.fields.get(b"accept-encoding")
+    if asked is not None or edited:
+        kept.append((b"Accept-Encoding", accept_encoding(asked, edited=edited)))
+    return kept if credentials is None else kept + credentials
+
+
+def downward(answer: AnswerHead, *, managed: bool, edited: bool) -> Headers:
+    """Return the headers to send to the client, without framing unless it is unchanged.
+
+    An ``edited`` body has another length and encoding than the upstream said.
+    """
+    dropped = _named_by_connection(answer.fields)
+    if managed:
+        dropped |= _ACCOUNT
+    if edited:
+        dropped |= {b"content-length", b"content-encoding", b"content-md5", b"digest"}
+    return [pair for pair in answer.headers if pair[0].lower() not in dropped]
