@@ -1,0 +1,279 @@
+"""One request and its answer on a client's connection, as a handler sees it."""
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from proxy.errors import BodyTooLargeError
+from proxy.wire.headers import Headers, RequestHead
+
+if TYPE_CHECKING:
+    from proxy.http.connection import ServerConnection
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class ClientGoneError(Exception):
+    """The client closed its connection before its request had arrived whole."""
+
+
+class BodySink(Protocol):
+    """Where a streamed request body goes."""
+
+    def body_data(self, data: bytes) -> None:
+        """Take a piece of the body."""
+
+    def body_end(self) -> None:
+        """The body is complete."""
+
+    def body_broken(self, error: Exception) -> None:
+        """The body will not be complete."""
+
+
+class ClientListener(Protocol):
+    """Who wants to know how the client fares while it is being answered."""
+
+    def client_paused(self) -> None:
+        """The client reads more slowly than it is written to."""
+
+    def client_resumed(self) -> None:
+        """The client has caught up."""
+
+    def client_gone(self) -> None:
+        """The client closed its connection."""
+
+
+class Exchange:
+    """A request as it arrives, and the means to answer it once."""
+
+    __slots__ = (
+        "_body",
+        "_chunked",
+        "_connection",
+        "_limit",
+        "_pending_head",
+        "_received",
+        "_sink",
+        "_waiter",
+        "answered",
+        "body_complete",
+        "broken",
+        "gone",
+        "head",
+        "listener",
+        "started",
+        "status",
+    )
+
+    def __init__(self, connection: "ServerConnection", head: RequestHead) -> None:
+        self._connection = connection
+        self._body: list[bytes] = []
+        self._received = 0
+        self._limit: int | None = None
+        self._sink: BodySink | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._chunked = False
+        self._pending_head = b""
+        self.head = head
+        self.body_complete = False
+        self.broken: Exception | None = None
+        self.gone = False
+        self.started = False
+        self.answered = False
+        self.status = 0
+        self.listener: ClientListener | None = None
+
+    @property
+    def peer(self) -> str:
+        """The client's address."""
+        return self._connection.peer
+
+    # The request's body, pushed by the connection.
+
+    def feed(self, data: bytes) -> None:
+        """Take a piece of the body from the connection."""
+        if self._sink is not None:
+            self._sink.body_data(data)
+            return
+        self._body.append(data)
+        self._received += len(data)
+        if self._limit is None:
+            self._connection.pause_reading()
+        elif self._received > self._limit:
+            self.fail(self._too_large(self._limit))
+
+    def finish(self) -> None:
+        """The body has arrived whole."""
+        self.body_complete = True
+        if self._sink is not None:
+            self._sink.body_end()
+        self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """The body will not arrive whole."""
+        self.broken = self.broken or error
+        self._body.clear()
+        if self._sink is not None:
+            self._sink.body_broken(error)
+        self._wake()
+
+    def lose_client(self) -> None:
+        """The client's connection is gone."""
+        self.gone = True
+        if not self.body_complete:
+            self.fail(ClientGoneError())
+        if self.listener is not None:
+            self.listener.client_gone()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _too_large(self, limit: int) -> BodyTooLargeError:
+        return BodyTooLargeError(
+            f"The request body is larger than {limit:,} bytes. Send a smaller one, or have the "
+            "operator raise PROXY_MAX_BODY_BYTES."
+        )
+
+    def _welcome(self) -> None:
+        """Tell a client that waits with its body to send it; ask the transport for it."""
+        if self.head.expects_continue and not self.body_complete and not self.started:
+            self._connection.write(CONTINUE)
+        self._connection.resume_reading()
+
+    def refuse_larger(self, limit: int) -> None:
+        """Raise at once if the announced body is over ``limit`` bytes."""
+        if (self.head.content_length or 0) > limit:
+            raise self._too_large(limit)
+
+    async def body(self, limit: int) -> bytes:
+        """Return the whole body.
+
+        Errors: BodyTooLargeError, RequestTimedOutError, ClientGoneError.
+        """
+        self.refuse_larger(limit)
+        self._limit = limit
+        if self._received > limit:
+            raise self._too_large(limit)
+        if not self.body_complete and self.broken is None:
+            self._welcome()
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        if self.broken is not None:
+            raise self.broken
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()
+        return body
+
+    def stream_body(self, sink: BodySink) -> None:
+        """Push the body to ``sink`` from now on, as it arrives."""
+        self._sink = sink
+        for piece in self._body:
+            sink.body_data(piece)
+        self._body.clear()
+        if self.broken is not None:
+            sink.body_broken(self.broken)
+        elif self.body_complete:
+            sink.body_end()
+        else:
+            self._welcome()
+
+    def pause_body(self) -> None:
+        """Take no more of the body for now."""
+        if not self.body_complete:
+            self._connection.pause_reading()
+
+    def resume_body(self) -> None:
+        """Go on taking the body."""
+        if not self.body_complete:
+            self._connection.resume_reading()
+
+    # The answer.
+
+    def start(self, head: bytes, *, status: int, framed: bool) -> None:
+        """Begin the answer with ``head``: status line and headers, without the blank line.
+
+        ``framed``: the head says how long the body is (or there is none); otherwise it is sent
+        in chunks, or to a client of HTTP/1.0 until the connection closes. The head goes out with
+        the first piece, or by :meth:`flush`.
+        """
+        self.started = True
+        self.status = status
+        tail = b"\r\n"
+        if not framed:
+            if self.head.http_minor:
+                self._chunked = True
+                tail = b"transfer-encoding: chunked\r\n\r\n"
+            else:
+                self._connection.keep_alive = False
+        if not self._connection.keep_alive or not self.body_complete:
+            self._connection.keep_alive = False
+            head += b"connection: close\r\n"
+        elif not self.head.http_minor:
+            head += b"connection: keep-alive\r\n"
+        self._pending_head = head + tail
+
+    def flush(self) -> None:
+        """Send the head if it still waits for a piece of the body to go with it."""
+        if self._pending_head:
+            self._connection.write(self._take_head())
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the answer's body."""
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self._connection.write(self._take_head() + data if self._pending_head else data)
+
+    def end(self) -> None:
+        """Complete the answer; the connection turns to its next request."""
+        self.answered = True
+        last = self._take_head() + (b"0\r\n\r\n" if self._chunked else b"")
+        if last:
+            self._connection.write(last)
+        self._connection.finished(self)
+
+    def _take_head(self) -> bytes:
+        head, self._pending_head = self._pending_head, b""
+        return head
+
+    def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer at once with a whole body of ours."""
+        lines = [b"HTTP/1.1 %d %b\r\n" % (status, REASONS.get(status, b"Unknown"))]
+        lines += [b"%b: %b\r\n" % pair for pair in headers]
+        lines.append(b"content-length: %d\r\n" % len(body))
+        self.start(b"".join(lines), status=status, framed=True)
+        if body and self.head.method != "HEAD":
+            self.write(body)
+        self.end()
+
+    def cut(self) -> None:
+        """Break the connection off: the client must see that its answer is not whole."""
+        self.answered = True
+        self._connection.abort()
+
+    def tunnel(self, sink: BodySink) -> None:
+        """Give the connection's bytes, both ways, to ``sink`` from now on (after a 101)."""
+        self._sink = sink
+        self._connection.tunnel(self)
+
+    def write_raw(self, data: bytes) -> None:
+        """Send bytes outside of HTTP's framing, in a tunnel."""
+        self._connection.write(data)
+
+
+REASONS = {
+    200: b"OK",
+    400: b"Bad Request",
+    401: b"Unauthorized",
+    403: b"Forbidden",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    408: b"Request Timeout",
+    409: b"Conflict",
+    413: b"Content Too Large",
+    429: b"Too Many Requests",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+}

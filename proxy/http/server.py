@@ -1,0 +1,124 @@
+"""The listening side: accepts connections, bounds them, and ends in order."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from proxy.errors import OverloadedError, ProxyError
+from proxy.http.connection import ConnectionLimits, ServerConnection
+from proxy.http.deadlines import Deadlines
+from proxy.http.exchange import ClientGoneError, Exchange
+from proxy.http.render import render_bytes, respond_error
+
+Handler = Callable[[Exchange], Coroutine[Any, Any, None]]
+BACKLOG = 2048
+log = logging.getLogger("weighbridge")
+
+
+class Server:
+    """Serves HTTP/1.1 with one handler for every request."""
+
+    def __init__(
+        self, handler: Handler, *, limits: ConnectionLimits, max_connections: int
+    ) -> None:
+        self._handler = handler
+        self._max_connections = max_connections
+        self._connections: set[ServerConnection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener: asyncio.Server | None = None
+        self._deadlines = Deadlines()
+        self.limits = limits
+        self.loop = asyncio.get_running_loop()
+        self.closing = False
+        self.full_answer = render_bytes(
+            OverloadedError(
+                f"The proxy has {max_connections:,} connections open, its limit. Try again "
+                "soon, or have the operator raise PROXY_MAX_CONNECTIONS.",
+                headers=((b"retry-after", b"1"),),
+            )
+        )
+
+    async def listen(self, host: str, port: int, *, reuse_port: bool = False) -> list[socket.socket]:
+        """Start accepting; returns the sockets (port 0 picks a free one)."""
+        self._listener = await self.loop.create_server(
+            lambda: ServerConnection(self),
+            host,
+            port,
+            backlog=BACKLOG,
+            reuse_port=reuse_port or None,
+        )
+        return list(self._listener.sockets)
+
+    def enter(self, connection: ServerConnection) -> bool:
+        """Count a connection in; False where there is no room."""
+        if len(self._connections) >= self._max_connections or self.closing:
+            return False
+        self._connections.add(connection)
+        self._deadlines.watch(connection)
+        return True
+
+    def leave(self, connection: ServerConnection) -> None:
+        """Count a connection out."""
+        self._connections.discard(connection)
+        self._deadlines.forget(connection)
+
+    def serve(self, exchange: Exchange) -> asyncio.Task[None]:
+        """Run the handler; it outlives its client where it must."""
+        task = self.loop.create_task(self._run(exchange))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _run(self, exchange: Exchange) -> None:
+        try:
+            await self._handler(exchange)
+        except ClientGoneError:
+            pass
+        except ProxyError as error:
+            if not exchange.started and not exchange.gone:
+                respond_error(exchange, error)
+        except Exception:
+            log.exception("unexpected error while serving %s", exchange.head.path)
+            if not exchange.started and not exchange.gone:
+                respond_error(exchange, _unexpected())
+        finally:
+            if not exchange.answered:
+                exchange.cut()
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
+    @property
+    def running(self) -> int:
+        """How many requests are being served, those of clients that left included."""
+        return len(self._tasks)
+
+    async def close(self, grace_s: float, at_grace_end: Callable[[], Awaitable[None]]) -> None:
+        """Stop accepting, let what runs finish for ``grace_s`` seconds, then end the rest.
+
+        ``at_grace_end`` is awaited when the grace time is over and requests still run: it makes
+        them end by themselves, settled.
+        """
+        self.closing = True
+        if self._listener is not None:
+            self._listener.close()
+        for connection in [c for c in self._connections if c.idle]:
+            connection.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_s)
+        if self._tasks:
+            await at_grace_end()
+        for connection in list(self._connections):
+            connection.close()
+        await asyncio.sleep(0)
+        for connection in list(self._connections):
+            connection.abort()
+        self._deadlines.close()
+
+
+def _unexpected() -> ProxyError:
+    return ProxyError("The proxy failed on this request. It is logged; try again.")

@@ -1,0 +1,389 @@
+"""Connections to the upstream: HTTP/1.1, kept alive, pushed.
+
+One request at a time on a connection. A request is never sent twice: where a kept connection
+turns out dead after the first byte went out, the upstream may have worked on it, and whoever
+asked is told so.
+"""
+
+import asyncio
+import math
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import httptools
+
+from proxy.errors import (
+    OverloadedError,
+    UpstreamClosedError,
+    UpstreamError,
+    UpstreamTimedOutError,
+    UpstreamUnreachableError,
+)
+from proxy.http.deadlines import Deadlines
+from proxy.wire.headers import AnswerHead, Headers
+
+MAX_HEAD_BYTES = 256 * 1024
+WRITE_HIGH_WATER_BYTES = 256 * 1024
+
+
+class AnswerSink(Protocol):
+    """Where an answer is pushed to: ``head``, then data, then one of ``end`` and ``failed``."""
+
+    def answer_head(self, head: AnswerHead) -> None:
+        """Take the status line and headers."""
+
+    def answer_data(self, data: bytes) -> None:
+        """Take a piece of the body, transfer-decoded."""
+
+    def answer_end(self) -> None:
+        """The answer is whole."""
+
+    def answer_failed(self, error: UpstreamError) -> None:
+        """The answer will not come, or not whole."""
+
+    def upstream_paused(self) -> None:
+        """The upstream takes the request's body more slowly than it comes."""
+
+    def upstream_resumed(self) -> None:
+        """The upstream takes more of the request's body."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where an upstream is; ``base_path`` is put before each path (``/v1``)."""
+
+    scheme: str
+    host: str
+    port: int
+    base_path: str
+
+    @property
+    def authority(self) -> bytes:
+        """The value of the Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = 443 if self.scheme == "https" else 80
+        return (host if self.port == default else f"{host}:{self.port}").encode("ascii")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamLimits:
+    """Bounds of the pool; seconds."""
+
+    connections: int = 10_000
+    connect_timeout_s: float = 10.0
+    silence_timeout_s: float = 600.0
+    idle_s: float = 15.0
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection; between two requests it waits in the pool."""
+
+    def __init__(self, pool: "UpstreamPool") -> None:
+        self._pool = pool
+        self._loop = pool.loop
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._sink: AnswerSink | None = None
+        self._paused = False
+        self._bodiless = False
+        self._until_close = False
+        self._informational = False
+        self._request_sent = True
+        self._request_chunked = False
+        self._status = b""
+        self._head_bytes = 0
+        self._tunnelled = False
+        self._headers: Headers = []
+        self.deadline = math.inf
+
+    # From the transport.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember the transport."""
+        transport = cast("asyncio.Transport", transport)
+        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came and push it on."""
+        if self._sink is None:
+            self.close()
+            return
+        if self._tunnelled:
+            self._sink.answer_data(data)
+            return
+        if not self._paused:
+            self.deadline = self._loop.time() + self._pool.limits.silence_timeout_s
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            rest = data[upgrade.args[0] :]
+            if rest and self._sink is not None:
+                self._sink.answer_data(rest)
+        except httptools.HttpParserError as error:
+            if self._sink is not None:
+                self._fail(UpstreamClosedError(f"The upstream's answer is not valid HTTP: {error}."))
+            self.close()
+
+    def eof_received(self) -> bool:
+        """Close our side, too."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The upstream closed: that ends an answer without a length, and breaks any other."""
+        self._transport = None
+        self._pool.lost(self)
+        sink = self._sink
+        if sink is None:
+            return
+        if (self._until_close or self._tunnelled) and exc is None:
+            self._sink = None
+            sink.answer_end()
+        else:
+            self._fail(
+                UpstreamClosedError(
+                    "The upstream closed the connection before its answer was complete; it may "
+                    "have processed the request."
+                )
+            )
+
+    def pause_writing(self) -> None:
+        """The upstream takes the body too slowly."""
+        if self._sink is not None:
+            self._sink.upstream_paused()
+
+    def resume_writing(self) -> None:
+        """The upstream takes more."""
+        if self._sink is not None:
+            self._sink.upstream_resumed()
+
+    def expire(self) -> None:
+        """Give up on a silent upstream, or on an idle connection."""
+        self.deadline = math.inf
+        if self._sink is not None:
+            seconds = self._pool.limits.silence_timeout_s
+            self._fail(
+                UpstreamTimedOutError(
+                    f"The upstream was silent for {seconds:g} seconds. Try again, or have the "
+                    "operator raise PROXY_UPSTREAM_TIMEOUT_S."
+                )
+            )
+        self.abort()
+
+    # From the parser.
+
+    def on_message_begin(self) -> None:
+        """An answer begins."""
+        self._headers = []
+        self._status = b""
+        self._head_bytes = 0
+
+    def on_status(self, reason: bytes) -> None:
+        """Take a piece of the reason phrase."""
+        self._status += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            msg = f"its headers are larger than {MAX_HEAD_BYTES:,} bytes"
+            raise ValueError(msg)
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Push the head on; informational answers are not the answer."""
+        status = self._parser.get_status_code()
+        self._informational = status < 200 and status != 101
+        if self._informational or self._sink is None:
+            return
+        fields = {name.lower(): value for name, value in self._headers}
+        head = AnswerHead(status=status, reason=self._status, headers=self._headers, fields=fields)
+        self._until_close = (
+            head.has_body
+            and b"content-length" not in fields
+            and b"chunked" not in fields.get(b"transfer-encoding", b"").lower()
+        )
+        self._tunnelled = status == 101
+        self._sink.answer_head(head)
+        if self._bodiless:
+            self._finish(reusable=False)
+
+    def on_body(self, data: bytes) -> None:
+        """Push a piece of the body on."""
+        if self._sink is not None:
+            self._sink.answer_data(data)
+
+    def on_message_complete(self) -> None:
+        """The answer is whole."""
+        if not self._informational and not self._tunnelled and self._sink is not None:
+            self._finish(reusable=self._parser.should_keep_alive() and self._request_sent)
+
+    def _finish(self, *, reusable: bool) -> None:
+        sink, self._sink = self._sink, None
+        if self._paused:
+            self.resume_reading()
+        if reusable:
+            self._pool.put(self)
+        else:
+            self.close()
+        if sink is not None:
+            sink.answer_end()
+
+    def _fail(self, error: UpstreamError) -> None:
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.answer_failed(error)
+
+    # For who sends.
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request may be sent on it."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def send(self, head: bytes, body: bytes | None, sink: AnswerSink, *, bodiless: bool) -> None:
+        """Send a request: its head (with the blank line), and its body if it is at hand.
+
+        ``body`` None: it comes by :meth:`write` and :meth:`finish_request`. ``bodiless``: the
+        answer has no body whatever its headers say (HEAD).
+        """
+        self._sink = sink
+        self._bodiless = bodiless
+        self._until_close = False
+        self._request_sent = body is not None
+        self.deadline = self._loop.time() + self._pool.limits.silence_timeout_s
+        if self._transport is not None:
+            self._transport.writelines((head, body) if body else (head,))
+
+    def write(self, data: bytes, *, chunked: bool) -> None:
+        """Send a piece of the request's body."""
+        if self._transport is not None:
+            self.deadline = self._loop.time() + self._pool.limits.silence_timeout_s
+            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+
+    def finish_request(self, *, chunked: bool) -> None:
+        """The request's body is complete."""
+        self._request_sent = True
+        if chunked and self._transport is not None:
+            self._transport.write(b"0\r\n\r\n")
+
+    def write_raw(self, data: bytes) -> None:
+        """Send bytes outside of HTTP's framing, in a tunnel."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def pause_reading(self) -> None:
+        """Take no more of the answer for now."""
+        if not self._paused and self._transport is not None:
+            self._paused = True
+            self.deadline = math.inf
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on taking the answer."""
+        if self._paused and self._transport is not None and not self._transport.is_closing():
+            self._paused = False
+            self.deadline = self._loop.time() + self._pool.limits.silence_timeout_s
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Close; nobody is told any more."""
+        self._sink = None
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once; nobody is told any more."""
+        self._sink = None
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class UpstreamPool:
+    """All connections to one origin: the one used last is used first, idle ones are closed."""
+
+    def __init__(
+        self, origin: Origin, limits: UpstreamLimits, *, tls: Callable[[], ssl.SSLContext]
+    ) -> None:
+        self.origin = origin
+        self.limits = limits
+        self.loop = asyncio.get_running_loop()
+        self._tls = tls if origin.scheme == "https" else None
+        self._context: ssl.SSLContext | None = None
+        self._idle: list[UpstreamConnection] = []
+        self._open: set[UpstreamConnection] = set()
+        self._connecting = 0
+        self._deadlines = Deadlines()
+
+    def take(self) -> UpstreamConnection | None:
+        """Return a kept connection, if there is one that is still good."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+        return None
+
+    async def connect(self) -> UpstreamConnection:
+        """Open a connection.
+
+        Errors: UpstreamUnreachableError, UpstreamTimedOutError, OverloadedError.
+        """
+        if len(self._open) + self._connecting >= self.limits.connections:
+            raise OverloadedError(
+                f"The proxy has {self.limits.connections:,} upstream connections open, its limit. "
+                "Try again soon, or have the operator raise PROXY_UPSTREAM_CONNECTIONS.",
+                headers=((b"retry-after", b"1"),),
+            )
+        if self._tls is not None and self._context is None:
+            self._context = self._tls()
+        self._connecting += 1
+        try:
+            async with asyncio.timeout(self.limits.connect_timeout_s):
+                _, connection = await self.loop.create_connection(
+                    lambda: UpstreamConnection(self),
+                    self.origin.host,
+                    self.origin.port,
+                    ssl=self._context,
+                    server_hostname=self.origin.host if self._context else None,
+                )
+        except TimeoutError:
+            raise UpstreamTimedOutError(
+                f"The upstream did not accept a connection within "
+                f"{self.limits.connect_timeout_s:g} seconds. Try again."
+            ) from None
+        except OSError as error:
+            raise UpstreamUnreachableError(
+                f"The upstream at {self.origin.host}:{self.origin.port} can't be reached "
+                f"({error.strerror or type(error).__name__}). Try again; if it lasts, the operator "
+                "should check PROXY_UPSTREAM_BASE_URL."
+            ) from None
+        finally:
+            self._connecting -= 1
+        self._open.add(connection)
+        self._deadlines.watch(connection)
+        return connection
+
+    def put(self, connection: UpstreamConnection) -> None:
+        """Keep a connection for the next request."""
+        connection.deadline = self.loop.time() + self.limits.idle_s
+        self._idle.append(connection)
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """A connection is closed."""
+        self._open.discard(connection)
+        self._deadlines.forget(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    @property
+    def open(self) -> int:
+        """How many connections are open."""
+        return len(self._open)
+
+    def close(self) -> None:
+        """Close every connection."""
+        for connection in list(self._open):
+            connection.abort()
+        self._deadlines.close()
