@@ -1,0 +1,294 @@
+"""One metered call, in order: open, send, relay, measure, settle, release."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.core.subscriptions import ApiKey
+from proxy.core.usage import Measurement
+from proxy.errors import ProxyError, UpstreamClosedError
+from proxy.http.exchange import Exchange
+from proxy.http.upstream import UpstreamConnection, UpstreamPool
+from proxy.ledger.port import Ledger, OpenCall, Refusal, Settlement
+from proxy.metering.estimator import Estimator
+from proxy.metering.outcome import Ended, Outcome, measure, needs_estimate
+from proxy.metering.relay import DisconnectPolicy, Relay
+from proxy.wire.answer import AnswerMeter, BodyMeter, PassMeter, StreamMeter
+from proxy.wire.answers import AnswerReader, AnswerText
+from proxy.wire.decoding import decoder_for, is_encoded
+from proxy.wire.endpoints import Endpoint, Metering
+from proxy.wire.headers import AnswerHead, Headers, downward
+from proxy.wire.request import NO_FACTS, RequestFacts
+from proxy.wire.usage import RequestShape, UsageReader
+
+UNMETERED = frozenset({Metering.NEVER, Metering.SESSION})
+
+
+class Classifier(Protocol):
+    """The price book's say at settlement: which context class a request is in."""
+
+    def context_class(
+        self, model_reported: str, model_requested: str, input_tokens: int
+    ) -> str:
+        """Return ``""`` or the class's name."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """A request that is authenticated and read, ready to be opened and sent.
+
+    ``head`` is the upstream request's, with its blank line. ``body`` is None where it is
+    streamed. ``asked`` says that usage was asked for on the client's behalf.
+    """
+
+    id: int
+    request_id: str
+    opened_at_us: int
+    key: ApiKey | None
+    key_digest: bytes | None
+    key_prefix: str
+    endpoint: Endpoint | None
+    facts: RequestFacts = NO_FACTS
+    head: bytes
+    body: bytes | None
+    body_bytes: int
+    chunked_upward: bool = False
+    asked: bool = False
+    managed: bool
+    attempt: int = 0
+
+    @property
+    def endpoint_name(self) -> str:
+        """What the ledger calls it."""
+        return "other" if self.endpoint is None else self.endpoint.name
+
+    @property
+    def metered(self) -> bool:
+        """Whether its answer says what it used."""
+        return self.endpoint is not None and self.endpoint.metering not in UNMETERED
+
+
+class Upload:
+    """Pushes a streamed request body up."""
+
+    def __init__(self, connection: UpstreamConnection, relay: Relay, *, chunked: bool) -> None:
+        self._connection = connection
+        self._relay = relay
+        self._chunked = chunked
+
+    def body_data(self, data: bytes) -> None:
+        """Send a piece on."""
+        self._connection.write(data, chunked=self._chunked)
+
+    def body_end(self) -> None:
+        """The body is whole."""
+        self._connection.finish_request(chunked=self._chunked)
+
+    def body_broken(self, error: Exception) -> None:  # noqa: ARG002 - it is the client's
+        """The client gave up: the upstream has half a request, and must not wait for the rest."""
+        self._relay.stop(Ended.CANCELLED)
+
+
+class Caller:
+    """Carries calls: what they need beside themselves."""
+
+    def __init__(  # noqa: PLR0913 - this is where a call's parts meet
+        self,
+        *,
+        ledger: Ledger,
+        pool: UpstreamPool,
+        estimator: Estimator,
+        classifier: Classifier,
+        policy: DisconnectPolicy,
+        clock_us: "ClockUs",
+    ) -> None:
+        self._ledger = ledger
+        self._pool = pool
+        self._estimator = estimator
+        self._policy = policy
+        self._clock_us = clock_us
+        self._running: set[Relay] = set()
+        self.classifier = classifier
+
+    async def carry(self, exchange: Exchange, call: Call) -> Measurement | None:
+        """Carry one call to its end; the measurement, or None where it was not admitted.
+
+        Errors: what the client is to be told, if its answer has not begun.
+        """
+        await self._open(call)
+        usage = UsageReader(call.endpoint, _shape(call)) if call.endpoint else None
+        reading = _Reading(call, usage)
+        relay = Relay(exchange, self._policy, reading.begin)
+        self._running.add(relay)
+        try:
+            refused = await self._send(exchange, call, relay)
+            await relay.measured
+            measurement = await self._measure(call, relay, reading)
+            await self._settle(call, relay, measurement)
+        finally:
+            self._running.discard(relay)
+        if refused is not None or (relay.error is not None and not exchange.started):
+            if not exchange.gone:
+                raise refused or relay.error or UpstreamClosedError("The upstream gave no answer.")
+        relay.release()
+        if relay.ended is None:
+            await relay.closed
+        return measurement
+
+    async def stop_all(self) -> None:
+        """Take no more from any upstream: what has come is settled as it is."""
+        for relay in list(self._running):
+            relay.stop(Ended.SHUTDOWN)
+        while self._running:
+            await asyncio.sleep(0.01)
+
+    async def _open(self, call: Call) -> None:
+        admission = await self._ledger.open(
+            OpenCall(
+                id=call.id,
+                opened_at_us=call.opened_at_us,
+                key=call.key,
+                key_digest=call.key_digest,
+                key_prefix=call.key_prefix,
+                endpoint=call.endpoint_name,
+                model=call.facts.model,
+                stream=call.facts.stream,
+                body_bytes=call.body_bytes,
+                attempt=call.attempt,
+            )
+        )
+        if isinstance(admission, Refusal):
+            raise RefusedError(admission)
+
+    async def _send(self, exchange: Exchange, call: Call, relay: Relay) -> ProxyError | None:
+        """Send the request; what is returned stands in the way, and nothing was sent."""
+        exchange.listener = relay
+        try:
+            connection = self._pool.take() or await self._pool.connect()
+        except ProxyError as error:
+            relay.stop(Ended.UPSTREAM_BROKE)
+            return error
+        if exchange.gone or relay.ended is not None:
+            self._pool.put(connection)
+            relay.stop(Ended.CANCELLED)
+            return None
+        relay.connection = connection
+        connection.send(call.head, call.body, relay, bodiless=exchange.head.method == "HEAD")
+        if call.body is None:
+            exchange.stream_body(Upload(connection, relay, chunked=call.chunked_upward))
+        return None
+
+    async def _measure(
+        self, call: Call, relay: Relay, reading: "_Reading"
+    ) -> Measurement:
+        outcome = reading.outcome(relay)
+        if not needs_estimate(outcome):
+            return measure(outcome, None)
+        estimated = await self._estimator.estimate(
+            endpoint=call.endpoint_name,
+            request=call.body or b"",
+            answer=reading.text(),
+            model=call.facts.model,
+        )
+        return measure(outcome, estimated)
+
+    async def _settle(self, call: Call, relay: Relay, measurement: Measurement) -> None:
+        usage = measurement.usage
+        model = usage.model or call.facts.model
+        await self._ledger.settle(
+            Settlement(
+                request_id=call.id,
+                opened_at_us=call.opened_at_us,
+                settled_at_us=self._clock_us(),
+                key=call.key,
+                key_digest=call.key_digest,
+                key_prefix=call.key_prefix,
+                model_requested=call.facts.model,
+                model=model,
+                service_tier=usage.service_tier or "default",
+                context_class=self.classifier.context_class(
+                    model, call.facts.model, usage.input_tokens
+                ),
+                upstream_status=relay.status,
+                measurement=measurement,
+            )
+        )
+
+
+class ClockUs(Protocol):
+    """Tells the time in microseconds of Unix time."""
+
+    def __call__(self) -> int:
+        """Return the time now."""
+
+
+class RefusedError(ProxyError):
+    """The ledger did not admit the request; nothing was sent."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        headers: Headers = []
+        if refusal.retry_after_s is not None:
+            headers.append((b"retry-after", b"%d" % max(1, round(refusal.retry_after_s))))
+        super().__init__(refusal.message, headers=tuple(headers))
+        self.status = refusal.status
+        self.code = refusal.code
+        self.type = "invalid_request_error" if refusal.status < 429 else refusal.code
+
+
+class _Reading:
+    """How one call's answer is read."""
+
+    def __init__(self, call: Call, usage: UsageReader | None) -> None:
+        self._call = call
+        self._usage = usage
+        self._answers: AnswerReader | None = None
+        self._meter: AnswerMeter | None = None
+
+    def begin(self, head: AnswerHead) -> tuple[AnswerMeter, Headers, bool]:
+        """Choose the meter by what the answer is, and the headers to send down."""
+        call = self._call
+        encoding = head.fields.get(b"content-encoding", b"")
+        streamed = head.media_type == b"text/event-stream"
+        hide = call.asked and streamed and head.status == 200
+        decoder = decoder_for(encoding)
+        readable = decoder is not None or not is_encoded(encoding)
+        if call.endpoint is None or self._usage is None or not call.metered or not readable:
+            self._meter, hide = PassMeter(), False
+        elif streamed:
+            self._meter = StreamMeter(
+                call.endpoint, self._usage, self._text_reader(), hide=hide, decoder=decoder
+            )
+        else:
+            self._meter = BodyMeter(self._usage, self._text_reader(), decoder)
+        headers = downward(head, managed=call.managed, edited=hide)
+        headers.append((b"x-weighbridge-request-id", call.request_id.encode()))
+        return self._meter, headers, hide
+
+    def outcome(self, relay: Relay) -> Outcome:
+        """Say what was seen."""
+        meter = self._meter
+        if isinstance(meter, StreamMeter) and relay.ended is not Ended.COMPLETE:
+            meter.read_delivered()
+        completed = relay.ended is Ended.COMPLETE or (meter is not None and meter.completed)
+        return Outcome(
+            status=relay.status,
+            completed=completed,
+            ended=relay.ended,
+            reported=None if self._usage is None else self._usage.usage(),
+            raw=b"" if self._usage is None else self._usage.raw(),
+            saw_error=self._usage is not None and self._usage.saw_error,
+            metered=self._call.metered,
+        )
+
+    def text(self) -> AnswerText:
+        """Return what the answer said, as far as it came."""
+        return self._text_reader().answer()
+
+    def _text_reader(self) -> AnswerReader:
+        if self._answers is None:
+            self._answers = AnswerReader()
+        return self._answers
+
+
+def _shape(call: Call) -> RequestShape:
+    return RequestShape(model=call.facts.model)

@@ -1,0 +1,195 @@
+"""The answer on its way from the upstream to the client, pushed piece by piece."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from proxy.errors import UpstreamError
+from proxy.http.exchange import Exchange
+from proxy.http.upstream import UpstreamConnection
+from proxy.metering.outcome import Ended
+from proxy.wire.answer import AnswerMeter
+from proxy.wire.headers import AnswerHead, Headers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisconnectPolicy:
+    """What becomes of an answer whose client went away (design.md, metering rules)."""
+
+    drain: bool
+    drain_timeout_s: float
+    drain_bytes: int
+
+
+Begin = Callable[[AnswerHead], tuple[AnswerMeter, Headers, bool]]
+"""Called with the answer's head: returns the meter, the headers to send down, and whether the
+body will be edited."""
+
+
+class Relay:
+    """Relays one answer; ``measured`` is done when nothing more can change its usage."""
+
+    def __init__(self, exchange: Exchange, policy: DisconnectPolicy, begin: Begin) -> None:
+        self._exchange = exchange
+        self._policy = policy
+        self._begin = begin
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._head = b""
+        self._framed = False
+        self._remaining: int | None = None
+        self._last = b""
+        self._released = False
+        self._drained_bytes = 0
+        self.connection: UpstreamConnection | None = None
+        self.meter: AnswerMeter | None = None
+        self.status: int | None = None
+        self.ended: Ended | None = None
+        self.error: UpstreamError | None = None
+        self.measured: asyncio.Future[None] = self._loop.create_future()
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+
+    # From the upstream.
+
+    def answer_head(self, head: AnswerHead) -> None:
+        """Keep the head back until there is a body to go with it: one write for both."""
+        self.status = head.status
+        self.meter, headers, edited = self._begin(head)
+        lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
+        lines += [b"%b: %b\r\n" % pair for pair in headers]
+        self._head = b"".join(lines)
+        length = None if edited else head.fields.get(b"content-length")
+        bodiless = not head.has_body or self._exchange.head.method == "HEAD"
+        self._framed = bodiless or length is not None
+        self._remaining = int(length) if length is not None and not bodiless else None
+        if not self._framed:
+            self._start()
+            self._loop.call_soon(self._exchange.flush)
+
+    def answer_data(self, data: bytes) -> None:
+        """Let the meter read a piece, and the client have what may go on."""
+        assert self.meter is not None  # noqa: S101 - data never comes before the head
+        out = self.meter.feed(data)
+        if self._remaining is not None:
+            self._remaining -= len(data)
+            if self._remaining <= 0 and not self._released:
+                self._last = out
+                return
+        if self._exchange.gone:
+            self._drained_bytes += len(data)
+            if self._drained_bytes > self._policy.drain_bytes:
+                self.stop(Ended.DRAIN_LIMIT)
+        elif out:
+            self._start()
+            self._exchange.write(out)
+        if self.meter.completed:
+            if self._released:
+                self._release_held()
+            else:
+                self._measure()
+
+    def answer_end(self) -> None:
+        """The answer is whole."""
+        if self.meter is not None:
+            self.meter.finish()
+        self._end(Ended.COMPLETE)
+
+    def answer_failed(self, error: UpstreamError) -> None:
+        """The answer broke off, or never came."""
+        self.error = error
+        if self.meter is not None:
+            self.meter.finish()
+        self._end(Ended.UPSTREAM_BROKE)
+
+    def upstream_paused(self) -> None:
+        """Take the request's body more slowly."""
+        self._exchange.pause_body()
+
+    def upstream_resumed(self) -> None:
+        """Take more of the request's body."""
+        self._exchange.resume_body()
+
+    # From the client.
+
+    def client_paused(self) -> None:
+        """Let the upstream wait for a slow client."""
+        if self.connection is not None:
+            self.connection.pause_reading()
+
+    def client_resumed(self) -> None:
+        """Go on."""
+        if self.connection is not None:
+            self.connection.resume_reading()
+
+    def client_gone(self) -> None:
+        """Read on to the end for what it costs, or cancel, as the setting says."""
+        if self.ended is not None:
+            return
+        if self._policy.drain:
+            self._timer = self._loop.call_later(
+                self._policy.drain_timeout_s, self.stop, Ended.DRAIN_LIMIT
+            )
+            self.client_resumed()
+        else:
+            self.stop(Ended.CANCELLED)
+
+    # From the call.
+
+    def stop(self, ended: Ended) -> None:
+        """Take no more from the upstream: what has come is what there is."""
+        if self.ended is None:
+            if self.connection is not None:
+                self.connection.abort()
+            self._end(ended)
+
+    def release(self) -> None:
+        """The settlement is durable: the client may have the rest."""
+        self._released = True
+        if self._exchange.gone:
+            return
+        if self.ended is Ended.COMPLETE or (self.meter is not None and self.meter.completed):
+            self._release_held()
+        if self.ended is not None:
+            self._close()
+
+    def _start(self) -> None:
+        if self._head and not self._exchange.gone and not self._exchange.answered:
+            head, self._head = self._head, b""
+            self._exchange.start(head, status=self.status or 0, framed=self._framed)
+
+    def _release_held(self) -> None:
+        assert self.meter is not None  # noqa: S101 - only an answer has something held
+        self._start()
+        out = self._last + self.meter.take_held()
+        self._last = b""
+        if out:
+            self._exchange.write(out)
+
+    def _measure(self) -> None:
+        if not self.measured.done():
+            self.measured.set_result(None)
+
+    def _end(self, ended: Ended) -> None:
+        if self.ended is not None:
+            return
+        self.ended = ended
+        self.connection = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._measure()
+        if self._released and not self._exchange.gone:
+            if ended is Ended.COMPLETE:
+                self._release_held()
+            self._close()
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def _close(self) -> None:
+        """End the client's answer: well, or cut, so that a broken one can't pass for whole."""
+        if self.ended is Ended.COMPLETE or self._completed_for_client():
+            self._exchange.end()
+        elif self._exchange.started:
+            self._exchange.cut()
+
+    def _completed_for_client(self) -> bool:
+        return self.meter is not None and self.meter.completed and not self._framed

@@ -1,0 +1,42 @@
+"""Keys as the hot path knows them: looked up once, forgotten when their configuration changes."""
+
+from proxy.core.subscriptions import ApiKey, key_digest
+from proxy.errors import UnauthorizedError
+from proxy.ledger.port import Ledger
+
+MAX_CACHED = 100_000
+
+
+class KeyRing:
+    """Keys by digest; to be forgotten as soon as the ledger's configuration has moved on."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._keys: dict[bytes, ApiKey | None] = {}
+        self._digests: dict[bytes, bytes] = {}
+
+    async def find(self, secret: bytes) -> tuple[bytes, ApiKey | None]:
+        """Return a secret's digest and its key; None for one that the ledger does not know.
+
+        Errors: UnauthorizedError for a revoked key, LedgerUnavailableError.
+        """
+        digest = self._digests.get(secret)
+        if digest is None:
+            digest = self._digests[secret] = key_digest(secret)
+        if digest in self._keys:
+            key = self._keys[digest]
+        else:
+            key = await self._ledger.key(digest)
+            if len(self._keys) >= MAX_CACHED:
+                self.forget()
+            self._keys[digest] = key
+        if key is not None and key.revoked:
+            raise UnauthorizedError(
+                f"The API key {key.prefix}… has been revoked. Ask the operator for a new one."
+            )
+        return digest, key
+
+    def forget(self) -> None:
+        """Look every key up again."""
+        self._keys.clear()
+        self._digests.clear()

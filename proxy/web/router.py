@@ -1,0 +1,52 @@
+"""Which path is whose."""
+
+from collections.abc import Awaitable, Callable
+
+from proxy.errors import MethodNotAllowedError, NotFoundError
+from proxy.http.exchange import Exchange
+from proxy.http.render import respond_json
+from proxy.ledger.port import Ledger
+from proxy.web.gateway import Gateway
+from proxy.web.usage import UsageViews
+
+View = Callable[[Exchange], Awaitable[None]]
+
+
+class Router:
+    """Hands each request to who serves it: ``/v1`` to the gateway, the rest to views."""
+
+    def __init__(self, *, gateway: Gateway, usage: UsageViews, ledger: Ledger) -> None:
+        self._gateway = gateway
+        self._ledger = ledger
+        self.draining = False
+        self._views: dict[str, View] = {
+            "/usage/current": usage.current,
+            "/healthz": self._alive,
+            "/readyz": self._ready,
+        }
+
+    async def handle(self, exchange: Exchange) -> None:
+        """Serve one request."""
+        head = exchange.head
+        if head.path.startswith("/v1/"):
+            await self._gateway.handle(exchange)
+            return
+        view = self._views.get(head.path)
+        if view is None:
+            raise NotFoundError(
+                f"There is nothing at {head.path}. The API is under /v1, usage at /usage/current."
+            )
+        if head.method not in {"GET", "HEAD"}:
+            raise MethodNotAllowedError(f"{head.path} is read with GET, not {head.method}.")
+        await view(exchange)
+
+    async def _alive(self, exchange: Exchange) -> None:
+        respond_json(exchange, {"status": "ok"})
+
+    async def _ready(self, exchange: Exchange) -> None:
+        """Whether requests can be metered now: the ledger answers, and we are not stopping."""
+        if self.draining:
+            respond_json(exchange, {"status": "stopping"}, status=503)
+            return
+        await self._ledger.configuration_sequence()
+        respond_json(exchange, {"status": "ok"})

@@ -1,0 +1,110 @@
+"""``/usage/…``: what a subscription used and owes, for its keys and for the operator."""
+
+import hmac
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qs
+
+from proxy.core.book import PriceBook
+from proxy.core.periods import period_of
+from proxy.core.plans import BillingTime
+from proxy.core.rating import windows
+from proxy.core.report import current_usage, render
+from proxy.errors import BadRequestError, NotFoundError, UnauthorizedError
+from proxy.http.exchange import Exchange
+from proxy.http.render import respond_json
+from proxy.ledger.port import Ledger
+from proxy.web.configuration import BookInForce
+from proxy.web.keys import KeyRing
+from proxy.wire.headers import bearer_secret
+
+
+async def current_usage_json(
+    ledger: Ledger, book: PriceBook, subscription: str, now: datetime
+) -> dict[str, Any] | None:
+    """Return current usage as ``GET /usage/current`` shows it; None: no such subscription."""
+    holder = await ledger.subscription(subscription)
+    if holder is None:
+        return None
+    plan = book.plan(holder.plan)
+    anchor = holder.started_at if plan.billing_time is BillingTime.ANNIVERSARY else None
+    period = period_of(now, holder.customer.timezone, anchor)
+    bounds = windows(book, period)
+    standing = await ledger.standing(subscription, bounds)
+    if standing is None:
+        return None
+    return render(
+        current_usage(
+            book,
+            subscription=standing.subscription,
+            period=period,
+            bounds=bounds,
+            sums=standing.sums,
+            open_requests=standing.open,
+            deferred_requests=standing.deferred,
+        )
+    )
+
+
+class UsageViews:
+    """Answers ``/usage/…``."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        keys: KeyRing,
+        books: BookInForce,
+        admin_token: str | None,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._ledger = ledger
+        self._keys = keys
+        self._books = books
+        self._admin_token = admin_token
+        self._now = now
+
+    async def current(self, exchange: Exchange) -> None:
+        """``GET /usage/current``: of the key itself, or of any subscription for the operator."""
+        subscription = await self._whose(exchange)
+        usage = await current_usage_json(
+            self._ledger, self._books.book, subscription, self._now()
+        )
+        if usage is None:
+            raise NotFoundError(
+                f"There is no subscription {subscription!r}. 'weighbridge subscriptions list' "
+                "shows those that are."
+            )
+        respond_json(exchange, usage)
+
+    async def _whose(self, exchange: Exchange) -> str:
+        secret = bearer_secret(exchange.head.fields)
+        if secret is None:
+            raise UnauthorizedError(
+                "No API key was sent. Send the key whose usage you want, or the admin token with "
+                "?subscription=, in the header 'Authorization: Bearer <key>'."
+            )
+        asked = parse_qs(exchange.head.query).get("subscription")
+        if self._is_admin(secret):
+            if not asked:
+                raise BadRequestError(
+                    "Whose usage? Add ?subscription=<external id>.", param="subscription"
+                )
+            return asked[0]
+        _, key = await self._keys.find(secret)
+        if key is None:
+            raise UnauthorizedError(
+                "This key has no usage here. Use a key that has been used through this proxy, or "
+                "one made with 'weighbridge keys create'."
+            )
+        if asked and asked[0] != key.subscription:
+            raise NotFoundError(
+                f"This key is of subscription {key.subscription!r}; others' usage needs the "
+                "admin token."
+            )
+        return key.subscription
+
+    def _is_admin(self, secret: bytes) -> bool:
+        token = self._admin_token
+        return token is not None and hmac.compare_digest(secret, token.encode())
