@@ -1,0 +1,306 @@
+"""The endpoints that are known: how each is metered, and which event completes its answer.
+
+To add an endpoint is to add a row. What is in no row is forwarded in passthrough and recorded
+as a request without usage; in managed mode it is closed.
+
+Source: OpenAI's OpenAPI description and SDK, Anthropic's ``/v1/messages``, and Azure's paths
+(``/openai/deployments/{deployment}/…``), which name the same operations.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+
+class Metering(StrEnum):
+    """How an endpoint's usage is found."""
+
+    TOKENS = "tokens"
+    """Tokens in the answer's usage."""
+    IMAGES = "images"
+    """Tokens in the usage; without any, the images by quality and size."""
+    SPEECH = "speech"
+    """Tokens in the usage of the last event; otherwise the characters of the request."""
+    AUDIO = "audio"
+    """Tokens or seconds in the usage; otherwise the length of the audio."""
+    BATCH = "batch"
+    """Tokens in the usage once the batch is at its end, at the batch tier."""
+    SESSION = "session"
+    """A WebSocket: each message may carry the usage of one answer."""
+    FREE = "free"
+    """Metered as a request; nothing is billed."""
+    NEVER = "never"
+    """A read, which repeats old usage, or a write that uses nothing."""
+
+
+class Modality(StrEnum):
+    """What a side of the answer is made of where its usage does not say."""
+
+    TEXT = "text"
+    AUDIO = "audio"
+    IMAGE = "image"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One operation of the upstream's API.
+
+    ``path`` is under ``/v1``, with ``{…}`` for one variable segment. ``streams``: an answer may be
+    a stream of events. ``completing`` are the types of the events that complete it; so does
+    ``[DONE]``, everywhere. Without either, the end of the body does.
+
+    ``injects``: ``stream_options.include_usage`` may be asked for on the client's behalf.
+    ``managed``: open in managed mode; ``guarded``: there only without storing anything and
+    without referring to anything stored. ``deferred``: the answer may come before the usage.
+    ``merges``: usage is merged per field over the events, instead of the last one winning.
+    """
+
+    name: str
+    method: str = "POST"
+    path: str
+    metering: Metering = Metering.TOKENS
+    streams: bool = False
+    completing: frozenset[bytes] = frozenset()
+    injects: bool = False
+    managed: bool = False
+    guarded: bool = False
+    deferred: bool = False
+    merges: bool = False
+    socket: bool = False
+    input_modality: Modality = Modality.TEXT
+    output_modality: Modality = Modality.TEXT
+
+    def completes(self, data: bytes, name: bytes = b"") -> bool:
+        """Tell whether an event (its data, its ``event:`` name if any) completes the answer."""
+        if data.startswith(b"[DONE]"):
+            return True
+        if name or not self.completing:
+            return name in self.completing
+        marked = any(b'"%b"' % event in data for event in self.completing)
+        return marked and _type_of(data) in self.completing
+
+
+class _Typed(msgspec.Struct, gc=False):
+    type: str = ""
+
+
+_TYPED: Final = msgspec.json.Decoder(_Typed)
+
+
+def _type_of(data: bytes) -> bytes:
+    """Return the ``type`` member of an event's data, or nothing."""
+    try:
+        return _TYPED.decode(data).type.encode()
+    except (msgspec.MsgspecError, RecursionError):
+        return b""
+
+
+# Not "error": "response.failed" follows it, and may carry usage.
+_RESPONSE_ENDS: Final = frozenset(
+    {b"response.completed", b"response.incomplete", b"response.failed"}
+)
+_RUN_ENDS: Final = frozenset({b"done"})
+
+CHAT_COMPLETIONS: Final = Endpoint(
+    name="chat.completions",
+    path="/v1/chat/completions",
+    streams=True,
+    injects=True,
+    managed=True,
+    guarded=True,
+)
+COMPLETIONS: Final = Endpoint(
+    name="completions",
+    path="/v1/completions",
+    streams=True,
+    injects=True,
+    managed=True,
+)
+RESPONSES: Final = Endpoint(
+    name="responses",
+    path="/v1/responses",
+    streams=True,
+    completing=_RESPONSE_ENDS,
+    managed=True,
+    guarded=True,
+    deferred=True,
+)
+MESSAGES: Final = Endpoint(
+    name="messages",
+    path="/v1/messages",
+    streams=True,
+    completing=frozenset({b"message_stop", b"error"}),
+    managed=True,
+    guarded=True,
+    merges=True,
+)
+BATCHES: Final = Endpoint(
+    name="batches", path="/v1/batches", metering=Metering.BATCH, deferred=True
+)
+REALTIME: Final = Endpoint(
+    name="realtime",
+    method="GET",
+    path="/v1/realtime",
+    metering=Metering.SESSION,
+    managed=True,
+    socket=True,
+)
+RESPONSES_SOCKET: Final = Endpoint(
+    name="responses.socket",
+    method="GET",
+    path="/v1/responses",
+    metering=Metering.SESSION,
+    socket=True,
+)
+
+_IMAGES: Final = Endpoint(
+    name="images.generations",
+    path="/v1/images/generations",
+    metering=Metering.IMAGES,
+    streams=True,
+    completing=frozenset({b"image_generation.completed", b"error"}),
+    managed=True,
+    output_modality=Modality.IMAGE,
+)
+TRANSCRIPTIONS: Final = Endpoint(
+    name="audio.transcriptions",
+    path="/v1/audio/transcriptions",
+    metering=Metering.AUDIO,
+    streams=True,
+    completing=frozenset({b"transcript.text.done", b"error"}),
+    managed=True,
+    input_modality=Modality.AUDIO,
+)
+_RUNS: Final = Endpoint(
+    name="threads.runs",
+    path="/v1/threads/{thread}/runs",
+    streams=True,
+    completing=_RUN_ENDS,
+    deferred=True,
+)
+
+
+def _never(name: str, method: str, path: str, *, managed: bool = False) -> Endpoint:
+    return Endpoint(name=name, method=method, path=path, metering=Metering.NEVER, managed=managed)
+
+
+ENDPOINTS: Final = (
+    CHAT_COMPLETIONS,
+    COMPLETIONS,
+    RESPONSES,
+    MESSAGES,
+    BATCHES,
+    REALTIME,
+    RESPONSES_SOCKET,
+    Endpoint(name="embeddings", path="/v1/embeddings", managed=True),
+    Endpoint(name="moderations", path="/v1/moderations", metering=Metering.FREE, managed=True),
+    Endpoint(name="responses.compact", path="/v1/responses/compact", guarded=True),
+    Endpoint(
+        name="responses.input_tokens", path="/v1/responses/input_tokens", metering=Metering.FREE
+    ),
+    Endpoint(
+        name="messages.count_tokens", path="/v1/messages/count_tokens", metering=Metering.FREE
+    ),
+    _IMAGES,
+    replace(
+        _IMAGES,
+        name="images.edits",
+        path="/v1/images/edits",
+        completing=frozenset({b"image_edit.completed", b"error"}),
+        guarded=True,
+    ),
+    replace(
+        _IMAGES,
+        name="images.variations",
+        path="/v1/images/variations",
+        streams=False,
+        completing=frozenset(),
+    ),
+    Endpoint(
+        name="audio.speech",
+        path="/v1/audio/speech",
+        metering=Metering.SPEECH,
+        streams=True,
+        completing=frozenset({b"speech.audio.done", b"error"}),
+        managed=True,
+        output_modality=Modality.AUDIO,
+    ),
+    TRANSCRIPTIONS,
+    replace(
+        TRANSCRIPTIONS,
+        name="audio.translations",
+        path="/v1/audio/translations",
+        streams=False,
+        completing=frozenset(),
+    ),
+    _RUNS,
+    replace(_RUNS, name="threads.create_and_run", path="/v1/threads/runs"),
+    _never("models", "GET", "/v1/models", managed=True),
+    _never("models.get", "GET", "/v1/models/{model}", managed=True),
+    _never("chat.completions.list", "GET", "/v1/chat/completions"),
+    _never("chat.completions.get", "GET", "/v1/chat/completions/{completion}"),
+    _never("chat.completions.update", "POST", "/v1/chat/completions/{completion}"),
+    _never("chat.completions.delete", "DELETE", "/v1/chat/completions/{completion}"),
+    _never("responses.get", "GET", "/v1/responses/{response}"),
+    _never("responses.delete", "DELETE", "/v1/responses/{response}"),
+    _never("responses.cancel", "POST", "/v1/responses/{response}/cancel"),
+    _never("responses.input_items", "GET", "/v1/responses/{response}/input_items"),
+    _never("batches.list", "GET", "/v1/batches"),
+    _never("batches.get", "GET", "/v1/batches/{batch}"),
+    _never("batches.cancel", "POST", "/v1/batches/{batch}/cancel"),
+    _never("threads.runs.get", "GET", "/v1/threads/{thread}/runs/{run}"),
+)
+"""Every row; the order does not matter: no two match the same method and path."""
+
+_DEPLOYMENTS: Final = "/openai/deployments/"
+
+_EXACT: Final = {(row.method, row.path): row for row in ENDPOINTS if "{" not in row.path}
+_PATTERNS: Final = tuple((row, row.path.split("/")) for row in ENDPOINTS if "{" in row.path)
+
+
+def endpoint_for(method: str, path: str) -> Endpoint | None:
+    """Return the endpoint of a request, or None if it is in no row.
+
+    ``path`` may carry a query and be Azure's. A path with an odd spelling (escapes, doubled
+    slashes) is in no row: nothing is opened that the upstream might read differently.
+    """
+    exact = _EXACT.get((method, path))
+    if exact is not None:
+        return exact
+    plain = _under_v1(path.partition("?")[0])
+    return _EXACT.get((method, plain)) or _by_pattern(method, plain)
+
+
+def azure_deployment(path: str) -> str | None:
+    """Return the deployment that an Azure path names: it stands for the requested model."""
+    if not path.startswith(_DEPLOYMENTS):
+        return None
+    return path[len(_DEPLOYMENTS) :].partition("/")[0] or None
+
+
+def _under_v1(path: str) -> str:
+    """Write Azure's spellings of a path, and one with a slash at its end, as OpenAI's."""
+    if path.startswith(_DEPLOYMENTS):
+        path = "/v1/" + path[len(_DEPLOYMENTS) :].partition("/")[2]
+    elif path.startswith("/openai/v1/"):
+        path = path.removeprefix("/openai")
+    elif path.startswith("/openai/"):
+        path = "/v1" + path.removeprefix("/openai")
+    return path.removesuffix("/")
+
+
+def _by_pattern(method: str, path: str) -> Endpoint | None:
+    segments = path.split("/")
+    for row, pattern in _PATTERNS:
+        if row.method == method and len(pattern) == len(segments) and _fits(pattern, segments):
+            return row
+    return None
+
+
+def _fits(pattern: list[str], segments: list[str]) -> bool:
+    return all(
+        segment not in {"", ".", ".."} if expected.startswith("{") else segment == expected
+        for expected, segment in zip(pattern[1:], segments[1:], strict=True)
+    )
