@@ -1,0 +1,34 @@
+"""``weighbridge check``: would it start, and is it set as it should be?"""
+
+from proxy.cli.output import say, warn
+from proxy.settings import Settings, unknown_names
+
+_SHORT_TOKEN = 16
+
+
+def check() -> None:
+    """Check settings and prices; a bad price is shown with file, line, key and reason."""
+    settings = Settings.load()
+    for warning in _warnings(settings):
+        warn(warning)
+    from proxy.app import load_book  # noqa: PLC0415 - bad settings are told without it
+
+    book = load_book(settings)
+    say(f"mode      {settings.mode}")
+    say(f"upstream  {settings.upstream_base_url}")
+    say(f"ledger    {settings.database_path.absolute()}")
+    say(f"prices    {settings.pricing_file.absolute()}: {len(book.models)} models")
+    say("Everything can be used. Start:  weighbridge serve")
+
+
+def _warnings(settings: Settings) -> list[str]:
+    warnings = [f"{name} is set, but there is no such setting: a typo?" for name in unknown_names()]
+    if not settings.upstream_base_url.endswith("/v1"):
+        warnings.append(
+            f"PROXY_UPSTREAM_BASE_URL is {settings.upstream_base_url}: most end in /v1, and what "
+            "clients ask of /v1 here is asked of just that there."
+        )
+    token = settings.admin_token
+    if token is not None and len(token.get_secret_value()) < _SHORT_TOKEN:
+        warnings.append("PROXY_ADMIN_TOKEN is short: it opens everything; take a long random one.")
+    return warnings

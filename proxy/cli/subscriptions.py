@@ -1,0 +1,108 @@
+"""``weighbridge subscriptions``: who is on which plan."""
+
+from typing import Annotated
+
+import typer
+
+from proxy.cli.ledger_access import with_ledger
+from proxy.cli.output import moment, print_json, print_table, say
+from proxy.clock import now
+from proxy.core.subscriptions import Subscription
+from proxy.errors import ConflictError, NotFoundError
+from proxy.ledger.port import Ledger
+from proxy.settings import Settings
+
+DEFAULT_PLAN = "default"
+
+group = typer.Typer(help="Subscriptions: one customer on one plan.", no_args_is_help=True)
+
+
+@group.command("create")
+def create(
+    subscription: Annotated[str, typer.Argument(help="Its name, unique over all customers.")],
+    customer: Annotated[str, typer.Option(help="Who is billed; made if missing.")],
+    plan: Annotated[str, typer.Option(help="A plan of pricing.toml.")] = DEFAULT_PLAN,
+) -> None:
+    """Put a customer on a plan, from now on."""
+    settings = Settings.load()
+
+    async def make(ledger: Ledger) -> Subscription:
+        return await make_missing(ledger, settings, subscription, customer=customer, plan=plan)
+
+    made = with_ledger(settings, make)
+    name, billed = made.external_id, made.customer.external_id
+    say(f"Subscription {name}: customer {billed}, plan {made.plan}.")
+    say(f"Make a key:  weighbridge keys create --customer {billed} --subscription {name}")
+
+
+@group.command("list")
+def list_subscriptions(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List all subscriptions."""
+
+    async def read(ledger: Ledger) -> list[Subscription]:
+        return list(await ledger.subscriptions())
+
+    found = with_ledger(Settings.load(), read)
+    if as_json:
+        print_json([dict(zip(_COLUMNS, _row(one), strict=True)) for one in found])
+    elif not found:
+        say("There is no subscription yet. Make one:  weighbridge keys create --customer acme")
+    else:
+        print_table(_COLUMNS, (_row(one) for one in found))
+
+
+async def make_missing(
+    ledger: Ledger, settings: Settings, external_id: str, *, customer: str, plan: str | None
+) -> Subscription:
+    """Return the subscription; make it, and its customer, where they are missing.
+
+    Raises:
+        ConflictError: It is there, but is another customer's or on another plan.
+        NotFoundError: The price book has no such plan.
+    """
+    there = await ledger.subscription(external_id)
+    if there is None:
+        _require_plan(settings, plan or DEFAULT_PLAN)
+        await ledger.make_customer(customer)
+        return await ledger.make_subscription(
+            external_id, customer=customer, plan=plan or DEFAULT_PLAN, started_at=now()
+        )
+    if there.customer.external_id != customer:
+        raise ConflictError(
+            f"Subscription {external_id} is customer {there.customer.external_id}'s: "
+            "choose another with --subscription."
+        )
+    if plan not in {None, there.plan}:
+        raise ConflictError(
+            f"Subscription {external_id} is on plan {there.plan}, not {plan}: "
+            "leave --plan out, or choose another with --subscription."
+        )
+    return there
+
+
+def _require_plan(settings: Settings, plan: str) -> None:
+    if plan == DEFAULT_PLAN:
+        return
+    from proxy.app import load_book  # noqa: PLC0415 - the default plan needs no prices
+
+    plans = load_book(settings).plans
+    if plan not in plans:
+        known = ", ".join(sorted({DEFAULT_PLAN, *plans}))
+        raise NotFoundError(
+            f"{settings.pricing_file} has no plan {plan}: take one of {known}, or add it there."
+        )
+
+
+_COLUMNS = ("subscription", "customer", "plan", "started", "ended")
+
+
+def _row(one: Subscription) -> tuple[str, ...]:
+    return (
+        one.external_id,
+        one.customer.external_id,
+        one.plan,
+        moment(one.started_at),
+        moment(one.ended_at),
+    )

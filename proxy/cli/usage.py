@@ -1,0 +1,87 @@
+"""``weighbridge usage``: what a subscription used in its open period, and owes for it."""
+
+from typing import Annotated, Any
+
+import typer
+
+from proxy.cli.ledger_access import with_ledger
+from proxy.cli.output import print_json, print_table, say
+from proxy.clock import now
+from proxy.core.book import PriceBook
+from proxy.errors import NotFoundError
+from proxy.ledger.port import Ledger
+from proxy.settings import Settings
+
+_UNPRICED = "unpriced"
+
+
+def usage(
+    subscription: Annotated[str, typer.Argument(help="Its name, as in 'subscriptions list'.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print what the proxy answers.")] = False,
+) -> None:
+    """Show the current usage of a subscription, priced."""
+    settings = Settings.load()
+
+    async def read(ledger: Ledger) -> dict[str, Any] | None:
+        from proxy.web.usage import current_usage_json  # noqa: PLC0415 - --help needs none of it
+
+        return await current_usage_json(
+            ledger, await _book_in_force(ledger, settings), subscription, now()
+        )
+
+    report = with_ledger(settings, read)
+    if report is None:
+        raise NotFoundError(
+            f"There is no subscription {subscription}: 'weighbridge subscriptions list' shows all."
+        )
+    if as_json:
+        print_json(report)
+    else:
+        print_usage(report)
+
+
+async def _book_in_force(ledger: Ledger, settings: Settings) -> PriceBook:
+    """What the proxy prices by; before it first ran, that is the file."""
+    from proxy.app import load_book  # noqa: PLC0415 - --help needs no prices
+    from proxy.pricing import parse  # noqa: PLC0415
+
+    adopted = await ledger.book()
+    if adopted is None:
+        return load_book(settings)
+    return parse(adopted.text, "the price book in force")
+
+
+def print_usage(report: dict[str, Any]) -> None:
+    """Print current usage, as ``GET /usage/current`` answers it, for people."""
+    period, currency = report["period"], report["currency"]
+    say(f"{report['subscription']} (customer {report['customer']}, plan {report['plan']})")
+    say(f"{period['start']} to {period['end']}, {period['timezone']}")
+    lines = report["lines"]
+    if lines:
+        columns = ("model", "type", "quantity", "price", f"amount ({currency})")
+        print_table(columns, (_row(line) for line in lines), right=frozenset(columns[2:]))
+    else:
+        say("\nNothing was used yet.\n")
+    total = report["total"]
+    say(f"total {currency} {total['amount']}  (precisely {total['precise_amount']})")
+    counts = report["completeness"]
+    shown = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    say(f"requests: {shown or 'none'}")
+    if counts.get(_UNPRICED):
+        say("Unpriced usage is in no total: give its model a price in pricing.toml.")
+
+
+def _row(line: dict[str, Any]) -> tuple[str, ...]:
+    what = line["type"] if line["metric"] == "tokens" else f"{line['metric']} {line['type']}"
+    tier = line.get("service_tier")
+    model = line["model"] + (f" ({tier})" if tier not in {None, "", "default"} else "")
+    quantity = line["quantity"]
+    shown = f"{quantity:,}" if isinstance(quantity, int) else quantity
+    return (model, what, shown, _price(line), line["amount"] or _UNPRICED)
+
+
+def _price(line: dict[str, Any]) -> str:
+    if line["unit_price"] is None:
+        return line.get("charge_model") or ""
+    size = line["package_size"]
+    return str(line["unit_price"]) + (f" per {size:,}" if size != 1 else "")

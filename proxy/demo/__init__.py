@@ -1,0 +1,8 @@
+"""An upstream that answers by a script, for ``weighbridge demo`` and for the tests.
+
+``scripted``  a server that sends exactly the bytes it is told to, when it is told to.
+``behaviour`` what a request may ask for: ``cached=100``, ``no-usage``, ``status=429``, …
+``chat``      answers shaped like OpenAI's, and the truth about what they would be billed at.
+
+The proxy itself never uses any of it. ``python -m proxy.demo`` runs it as a process of its own.
+"""
