@@ -1,0 +1,268 @@
+"""What a transaction writes: openings, and settlements with their events and sums."""
+
+import sqlite3
+from collections.abc import Sequence
+
+from proxy.core.usage import Metric, RequestState
+from proxy.errors import BadRequestError
+from proxy.ledger import statements
+from proxy.ledger.identities import Identities, Owner
+from proxy.ledger.port import Admission, OpenCall, Refusal, Settlement
+from proxy.ledger.series import Dimensions, SeriesNumbers
+
+QUARTER_US = 900 * 1_000_000
+QUARTERS_A_DAY = 96
+RAW_USAGE_BYTES = 4096
+LARGEST_QUANTITY = 1 << 53
+LAST_USED_STEP_US = 60 * 1_000_000
+_REMEMBERED = 20_000
+_OK = range(200, 300)
+_PLAIN = {state: str(state.value) for state in RequestState}
+"""sqlite3 binds plain strings by a short way, and asks around for adapters of any subclass."""
+_REQUESTS = str(Metric.REQUESTS.value)
+
+EventRow = tuple[int, int, int, int, int, int]
+"""subscription, request, n, series, time in µs, quantity"""
+
+
+class UnexpectedRowsError(Exception):
+    """Not every row of the batch was new: it must be written one by one."""
+
+
+class Entries:
+    """The rows of some settlements."""
+
+    __slots__ = ("events", "quarters", "requests")
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[object, ...]] = []
+        self.events: list[EventRow] = []
+        self.quarters: dict[tuple[int, int], int] = {}
+
+
+class Booking:
+    """Writes openings and settlements within the caller's transaction, in the writer's thread."""
+
+    def __init__(self, worker_id: int) -> None:
+        self._worker_id = worker_id
+        self._identities = Identities()
+        self._series = SeriesNumbers()
+        self._last_used: dict[int, int] = {}
+
+    def forget(self) -> None:
+        """Forget what was learnt in a transaction that is rolled back."""
+        self._identities.forget()
+        self._series.forget()
+        self._last_used.clear()
+
+    def admit(
+        self, connection: sqlite3.Connection, calls: Sequence[OpenCall]
+    ) -> list[Admission | Refusal]:
+        """Decide, and insert the admitted ones."""
+        rows = [self._opening(connection, call) for call in calls]
+        outcomes: list[Admission | Refusal] = [Admission(request_id=call.id) for call in calls]
+        if self._insert(connection, rows) != len(rows):
+            self._identities.refresh(connection)
+            outcomes = [self._decide(connection, call) for call in calls]
+            admitted = [
+                self._opening(connection, call)
+                for call, outcome in zip(calls, outcomes, strict=True)
+                if isinstance(outcome, Admission)
+            ]
+            if self._insert(connection, admitted) != len(admitted):
+                raise UnexpectedRowsError
+        self._note_use(connection, calls)
+        return outcomes
+
+    def _insert(self, connection: sqlite3.Connection, rows: list[tuple[object, ...]]) -> int:
+        return statements.OPEN.run(
+            connection, rows, before=(self._worker_id,), after=(self._identities.sequence,)
+        )
+
+    def _opening(self, connection: sqlite3.Connection, call: OpenCall) -> tuple[object, ...]:
+        key = call.key
+        key_id = subscription_id = segment_id = None
+        if key is not None:
+            key_id = key.id
+            subscription_id = key.subscription_id
+            segment_id = self._identities.segment_id(connection, subscription_id, call.opened_at_us)
+        return (
+            call.id,
+            key_id,
+            None if key is not None else call.key_digest,
+            subscription_id,
+            segment_id,
+            call.opened_at_us,
+            call.endpoint,
+            call.model,
+            1 if call.stream else 0,
+            call.body_bytes,
+            call.attempt,
+        )
+
+    def _decide(self, connection: sqlite3.Connection, call: OpenCall) -> Admission | Refusal:
+        if call.key is not None and self._identities.is_revoked(connection, call.key.id):
+            return Refusal(
+                status=401,
+                code="invalid_api_key",
+                message=f"The API key {call.key_prefix}… was revoked: use another one.",
+            )
+        return Admission(request_id=call.id)
+
+    def _note_use(self, connection: sqlite3.Connection, calls: Sequence[OpenCall]) -> None:
+        """Keep the keys' last use, to the minute: a write for every call would cost too much."""
+        noted = self._last_used
+        for call in calls:
+            key = call.key
+            if key is None or call.opened_at_us - noted.get(key.id, 0) < LAST_USED_STEP_US:
+                continue
+            if len(noted) > _REMEMBERED:
+                noted.clear()
+            noted[key.id] = call.opened_at_us
+            connection.execute(
+                "UPDATE api_keys SET last_used_at_us = max(coalesce(last_used_at_us, 0), ?)"
+                " WHERE id = ?",
+                (call.opened_at_us, key.id),
+            )
+
+    def book(self, connection: sqlite3.Connection, settlements: Sequence[Settlement]) -> None:
+        """Settle requests, none of which is settled: :class:`UnexpectedRowsError` otherwise."""
+        entries = Entries()
+        for settlement in settlements:
+            self._enter(connection, settlement, self._owner(connection, settlement), entries)
+        if statements.SETTLE.run(connection, entries.requests) != len(entries.requests):
+            raise UnexpectedRowsError
+        if statements.INSERT_EVENTS.run(connection, entries.events) != len(entries.events):
+            raise UnexpectedRowsError
+        _add(connection, entries.quarters)
+
+    def book_one(self, connection: sqlite3.Connection, settlement: Settlement) -> bool:
+        """Settle a request; False, and nothing, if it had been settled."""
+        return self.book_for(connection, settlement, self._owner(connection, settlement))
+
+    def book_for(
+        self, connection: sqlite3.Connection, settlement: Settlement, owner: Owner | None
+    ) -> bool:
+        """Settle a request of this owner; only events that are new move sums."""
+        entries = Entries()
+        self._enter(connection, settlement, owner, entries)
+        if not statements.SETTLE.run(connection, entries.requests):
+            return False
+        sums: dict[tuple[int, int], int] = {}
+        for event in entries.events:
+            if statements.INSERT_EVENTS.run(connection, [event]):
+                slot = event[3], event[4] // QUARTER_US
+                sums[slot] = sums.get(slot, 0) + event[5]
+        _add(connection, sums)
+        return True
+
+    def known_owner(self, connection: sqlite3.Connection, digest: bytes) -> Owner | None:
+        """Return whom a digest names."""
+        return self._identities.owner(connection, digest)
+
+    def _owner(self, connection: sqlite3.Connection, settlement: Settlement) -> Owner | None:
+        key = settlement.key
+        if key is not None:
+            return Owner(key.id, key.subscription_id)
+        digest = settlement.key_digest
+        if digest is None:
+            return None
+        owner = self._identities.owner(connection, digest)
+        if owner is None and settlement.upstream_status in _OK:
+            owner = self._identities.adopt(
+                connection, digest, settlement.key_prefix, settlement.opened_at_us
+            )
+        return owner
+
+    def _enter(
+        self,
+        connection: sqlite3.Connection,
+        settlement: Settlement,
+        owner: Owner | None,
+        entries: Entries,
+    ) -> None:
+        state = settlement.measurement.state
+        key_id = subscription_id = segment_id = None
+        if owner is not None:
+            key_id, subscription_id = owner
+            segment_id = self._identities.segment_id(
+                connection, subscription_id, settlement.opened_at_us
+            )
+            if segment_id is None:
+                msg = f"There is no subscription {subscription_id} to book to."
+                raise BadRequestError(msg)
+        elif state is not RequestState.ABANDONED:
+            state = RequestState.FAILED
+        entries.requests.append(_settled(settlement, state, (key_id, subscription_id, segment_id)))
+        if owner is not None and segment_id is not None and state is not RequestState.DEFERRED:
+            self._enter_events(connection, settlement, (owner.subscription_id, segment_id), entries)
+
+    def _enter_events(
+        self,
+        connection: sqlite3.Connection,
+        settlement: Settlement,
+        place: tuple[int, int],
+        entries: Entries,
+    ) -> None:
+        """Add the events: ``.0`` is the request itself, the others what it used."""
+        subscription_id, segment_id = place
+        state = _PLAIN[settlement.measurement.state]
+        dimensions = Dimensions(
+            segment_id,
+            settlement.model,
+            settlement.model_requested,
+            settlement.service_tier,
+            settlement.context_class,
+            state,
+        )
+        types = self._series.types(dimensions)
+        request_id, opened_at_us = settlement.request_id, settlement.opened_at_us
+        quarter = opened_at_us // QUARTER_US
+        events, sums = entries.events, entries.quarters
+        n = 0
+        metric, kind, quantity = _REQUESTS, state, 1
+        for used in (None, *settlement.measurement.usage.quantities):
+            if used is not None:
+                n += 1
+                metric, kind, quantity = used.metric, used.type, used.quantity
+                if quantity > LARGEST_QUANTITY:
+                    msg = f"A quantity of {quantity} {metric} can't be right: it is not recorded."
+                    raise BadRequestError(msg)
+            series_id = types.get((metric, kind))
+            if series_id is None:
+                series_id = self._series.intern(connection, dimensions, metric, kind)
+            events.append((subscription_id, request_id, n, series_id, opened_at_us, quantity))
+            slot = series_id, quarter
+            sums[slot] = sums.get(slot, 0) + quantity
+
+
+def _settled(
+    settlement: Settlement, state: RequestState, place: tuple[int | None, int | None, int | None]
+) -> tuple[object, ...]:
+    measurement = settlement.measurement
+    usage = measurement.usage
+    return (
+        settlement.request_id,
+        _PLAIN[state],
+        None if state is RequestState.DEFERRED else settlement.settled_at_us,
+        settlement.model,
+        settlement.upstream_status,
+        settlement.service_tier,
+        settlement.context_class,
+        usage.reasoning_tokens,
+        "; ".join(usage.notes) or None,
+        measurement.raw[:RAW_USAGE_BYTES] or None,
+        *place,
+    )
+
+
+def _add(connection: sqlite3.Connection, quarters: dict[tuple[int, int], int]) -> None:
+    """Add to the sums of the quarters and of their days."""
+    if not quarters:
+        return
+    days: dict[tuple[int, int], int] = {}
+    for (series_id, quarter), quantity in quarters.items():
+        slot = series_id, quarter // QUARTERS_A_DAY
+        days[slot] = days.get(slot, 0) + quantity
+    statements.ADD_TO_QUARTERS.run(connection, [(*at, sum_) for at, sum_ in quarters.items()])
+    statements.ADD_TO_DAYS.run(connection, [(*at, sum_) for at, sum_ in days.items()])

@@ -1,0 +1,138 @@
+"""What a dead worker left open becomes abandoned: estimated, marked as such, and settled.
+
+Nothing of a living worker is touched: the kernel holds a lock for each, as long as it lives.
+"""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from proxy.core.usage import Measurement, Metric, Quantity, RequestState, TokenType, Usage
+from proxy.ledger.booking import Booking
+from proxy.ledger.identities import Owner
+from proxy.ledger.locks import WorkerLock
+from proxy.ledger.port import Settlement
+
+_LOG = logging.getLogger(__name__)
+
+BYTES_PER_TOKEN = 4
+ABANDONED_NOTE = "abandoned: input estimated from the body's length, output unknown"
+_PAGE = 500
+
+
+def register(connection: sqlite3.Connection, database: Path, now_us: int) -> WorkerLock:
+    """Enter a new worker and hold its lock."""
+    made = connection.execute(
+        "INSERT INTO workers (pid, started_at_us) VALUES (?, ?)", (os.getpid(), now_us)
+    )
+    return WorkerLock.take(database, made.lastrowid or 0)
+
+
+def retire(connection: sqlite3.Connection, worker_id: int) -> bool:
+    """Forget a worker that left nothing open; otherwise its requests await recovery."""
+    left = connection.execute(
+        "SELECT 1 FROM requests WHERE settled_at_us IS NULL AND state = 'open' AND worker_id = ?",
+        (worker_id,),
+    ).fetchone()
+    if left is None:
+        connection.execute("DELETE FROM workers WHERE id = ?", (worker_id,))
+    return left is None
+
+
+def recover(
+    connection: sqlite3.Connection,
+    *,
+    booking: Booking,
+    database: Path,
+    worker_id: int,
+    now_us: int,
+) -> int:
+    """Abandon what dead workers left open; return how many requests that were.
+
+    Runs in a transaction under the write lock. ``deferred`` requests stay as they are.
+    """
+    abandoned = 0
+    for dead in _others(connection, worker_id):
+        lock = WorkerLock.take_over(database, dead)
+        if lock is None:
+            continue
+        try:
+            abandoned += _abandon(connection, booking, dead, now_us)
+            connection.execute("DELETE FROM workers WHERE id = ?", (dead,))
+        finally:
+            lock.remove()
+    if abandoned:
+        _LOG.warning("%d requests of workers that ended were abandoned", abandoned)
+    return abandoned
+
+
+def _others(connection: sqlite3.Connection, worker_id: int) -> list[int]:
+    rows = connection.execute(
+        "SELECT id FROM workers UNION SELECT worker_id FROM requests"
+        " WHERE settled_at_us IS NULL AND state = 'open'"
+    )
+    return [row[0] for row in rows if row[0] != worker_id]
+
+
+def _abandon(connection: sqlite3.Connection, booking: Booking, worker_id: int, now_us: int) -> int:
+    count = 0
+    for settlement, owner in _left_open(connection, booking, worker_id, now_us):
+        count += booking.book_for(connection, settlement, owner)
+    return count
+
+
+def _left_open(
+    connection: sqlite3.Connection, booking: Booking, worker_id: int, now_us: int
+) -> Iterator[tuple[Settlement, Owner | None]]:
+    after = -1
+    while True:
+        rows = connection.execute(
+            "SELECT id, key_id, key_digest, subscription_id, opened_at_us, model_requested,"
+            " body_bytes FROM requests WHERE settled_at_us IS NULL AND state = 'open'"
+            " AND worker_id = ? AND id > ? ORDER BY id LIMIT ?",
+            (worker_id, after, _PAGE),
+        ).fetchall()
+        if not rows:
+            return
+        for request_id, key_id, digest, subscription_id, opened_at_us, model, body_bytes in rows:
+            owner = None
+            if subscription_id is not None:
+                owner = Owner(key_id, subscription_id)
+            elif digest is not None:
+                owner = booking.known_owner(connection, digest)
+            usage = estimate(model, body_bytes)
+            yield _settlement(request_id, opened_at_us, now_us, model, usage), owner
+            after = request_id
+
+
+def estimate(model: str, body_bytes: int) -> Usage:
+    """Return what an abandoned request is taken to have used.
+
+    A call that named no model (a file's upload, say) had no tokens that could be told.
+    """
+    tokens = -(-body_bytes // BYTES_PER_TOKEN) if model else 0
+    quantity = Quantity(metric=Metric.TOKENS, type=TokenType.INPUT, quantity=tokens)
+    return Usage(
+        quantities=(quantity,) if tokens else (), input_tokens=tokens, notes=(ABANDONED_NOTE,)
+    )
+
+
+def _settlement(
+    request_id: int, opened_at_us: int, now_us: int, model: str, usage: Usage
+) -> Settlement:
+    return Settlement(
+        request_id=request_id,
+        opened_at_us=opened_at_us,
+        settled_at_us=now_us,
+        key=None,
+        key_digest=None,
+        key_prefix="",
+        model_requested=model,
+        model="",
+        service_tier="",
+        context_class="",
+        upstream_status=None,
+        measurement=Measurement(state=RequestState.ABANDONED, usage=usage),
+    )

@@ -1,0 +1,93 @@
+"""Series: the dimensions of a sum, each combination interned to a number once."""
+
+import sqlite3
+from typing import NamedTuple
+
+SERIES_PER_SEGMENT = 2_000
+"""Clients choose model names, so their number needs a bound; more become ``OTHER_MODEL``."""
+
+OTHER_MODEL = "other"
+DIMENSION_LENGTH = 200
+_REMEMBERED = 50_000
+
+
+class Dimensions(NamedTuple):
+    """What one settlement's events have in common. Absent dimensions are ``""``."""
+
+    segment_id: int
+    model: str
+    model_requested: str
+    service_tier: str
+    context_class: str
+    source: str
+
+
+Types = dict[tuple[str, str], int]
+"""Series by (metric, type) within one :class:`Dimensions`."""
+
+
+class SeriesNumbers:
+    """The numbers of the series, as far as this writer has met them.
+
+    What was learnt in a transaction that was rolled back must be forgotten: :meth:`forget`.
+    """
+
+    def __init__(self, limit: int = SERIES_PER_SEGMENT) -> None:
+        self._limit = limit
+        self._known: dict[Dimensions, Types] = {}
+        self._count = 0
+
+    def types(self, dimensions: Dimensions) -> Types:
+        """Return the series known for the dimensions; fill it by :meth:`intern`."""
+        types = self._known.get(dimensions)
+        if types is None:
+            if self._count > _REMEMBERED:
+                self.forget()
+            types = self._known[dimensions] = {}
+        return types
+
+    def forget(self) -> None:
+        """Forget every number."""
+        self._known = {}
+        self._count = 0
+
+    def intern(
+        self, connection: sqlite3.Connection, dimensions: Dimensions, metric: str, kind: str
+    ) -> int:
+        """Return the series' number, making it where it is new, or the overflow series'."""
+        bounded = Dimensions(dimensions[0], *(text[:DIMENSION_LENGTH] for text in dimensions[1:]))
+        row = (*bounded, str(metric), str(kind)[:DIMENSION_LENGTH])
+        number = _find(connection, row)
+        if number is None and self._full(connection, bounded.segment_id):
+            row = (row[0], OTHER_MODEL, OTHER_MODEL, *row[3:])
+            number = _find(connection, row)
+        if number is None:
+            number = _make(connection, row)
+        self.types(dimensions)[metric, kind] = number
+        self._count += 1
+        return number
+
+    def _full(self, connection: sqlite3.Connection, segment_id: int) -> bool:
+        (count,) = connection.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM series WHERE segment_id = ? LIMIT ?)",
+            (segment_id, self._limit),
+        ).fetchone()
+        return bool(count >= self._limit)
+
+
+def _find(connection: sqlite3.Connection, row: tuple[object, ...]) -> int | None:
+    found = connection.execute(
+        "SELECT id FROM series WHERE segment_id = ? AND model = ? AND model_requested = ?"
+        " AND service_tier = ? AND context_class = ? AND source = ? AND metric = ? AND type = ?",
+        row,
+    ).fetchone()
+    return found and int(found[0])
+
+
+def _make(connection: sqlite3.Connection, row: tuple[object, ...]) -> int:
+    made = connection.execute(
+        "INSERT INTO series (segment_id, model, model_requested, service_tier, context_class,"
+        " source, metric, type) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        row,
+    )
+    return int(made.lastrowid or 0)

@@ -1,0 +1,249 @@
+"""The ledger on SQLite: one file, one writer thread and one reader thread a process."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+from proxy.clock import now_us
+from proxy.core.subscriptions import ApiKey, Customer, Segment, Subscription
+from proxy.errors import LedgerUnavailableError
+from proxy.ledger import keys, recovery, rows
+from proxy.ledger.booking import Booking
+from proxy.ledger.checkpoints import Checkpointer
+from proxy.ledger.connection import Reader, configure, connect
+from proxy.ledger.faults import unavailable
+from proxy.ledger.locks import WorkerLock, WriteLock
+from proxy.ledger.migrate import migrate
+from proxy.ledger.port import (
+    Admission,
+    AdoptedBook,
+    KeyRecord,
+    OpenCall,
+    Refusal,
+    Settlement,
+    Standing,
+)
+from proxy.ledger.rows import to_us
+from proxy.ledger.standing import read_standing
+from proxy.ledger.transactions import Fault, Transactions
+from proxy.ledger.writer import PENDING_LIMIT, STALL_LIMIT_S, GroupWriter
+
+Clock = Callable[[], int]
+"""Microseconds of Unix time."""
+
+
+def no_fault(_: str) -> None:
+    """Let every named point pass."""
+
+
+class SqliteLedger:
+    """:class:`proxy.ledger.port.Ledger` on SQLite. Make it with :meth:`open_database`."""
+
+    def __init__(
+        self, path: Path, clock: Clock, booking: Booking, worker: WorkerLock | None
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._booking = booking
+        self._worker = worker
+        self._reader = Reader(path)
+        self._checkpointer = Checkpointer(path)
+        self._writer: GroupWriter
+
+    @classmethod
+    async def open_database(
+        cls,
+        path: str | Path,
+        clock: Clock = now_us,
+        *,
+        worker: bool = True,
+        fault: Fault = no_fault,
+        pending_limit: int = PENDING_LIMIT,
+        stall_limit_s: float = STALL_LIMIT_S,
+    ) -> Self:
+        """Open or make a database, bring its schema up to date, and recover what was left open.
+
+        A command that meters nothing passes ``worker=False``: it recovers nothing by itself and
+        can't open requests.
+
+        Raises :class:`SettingsError` for a newer database or another program's, and
+        :class:`LedgerUnavailableError` for one that can't be read or written.
+        """
+        file = Path(path).resolve()  # noqa: ASYNC240 - once, at the start
+        try:
+            lock = await asyncio.to_thread(_prepare, file, clock, worker=worker)
+            booking = Booking(lock.worker_id if lock else 0)
+            ledger = cls(file, clock, booking, lock)
+            ledger._writer = GroupWriter(
+                Transactions(file, booking, fault),
+                partial(connect, file),
+                pending_limit=pending_limit,
+                stall_limit_s=stall_limit_s,
+            )
+            await ledger._writer.start()
+        except (sqlite3.Error, OSError) as error:
+            raise unavailable(error) from error
+        ledger._writer.after_batch = ledger._after_batch
+        if worker:
+            await ledger.recover()
+        return ledger
+
+    @property
+    def worker_id(self) -> int:
+        """The number of this worker, never given to another; 0 where it is none."""
+        return self._worker.worker_id if self._worker else 0
+
+    @property
+    def batches(self) -> int:
+        """How many transactions of openings and settlements there were: the shared commits."""
+        return self._writer.batches
+
+    @property
+    def fault(self) -> str | None:
+        """Why nothing can be written now, or None: as of the last write, for ``/readyz``."""
+        return self._writer.fault
+
+    def open(self, call: OpenCall) -> Awaitable[Admission | Refusal]:
+        """Admit a request; the future is there at once, its result when it is durable."""
+        if self._worker is None:
+            msg = "This program opened the ledger to look at it: it can't admit requests."
+            raise LedgerUnavailableError(msg)
+        return self._writer.open(call)
+
+    def settle(self, settlement: Settlement) -> Awaitable[bool]:
+        """Record how a request ended; False if it had been settled before, or never opened."""
+        return self._writer.settle(settlement)
+
+    async def recover(self) -> int:
+        """Abandon what workers that died left open; return how many requests that were."""
+        now_us = self._clock()
+        return await self._writer.change(
+            partial(
+                recovery.recover,
+                booking=self._booking,
+                database=self._path,
+                worker_id=self.worker_id,
+                now_us=now_us,
+            )
+        )
+
+    async def key(self, digest: bytes) -> ApiKey | None:
+        """Look a key up by its digest."""
+        now_us = self._clock()
+        return await self._reader.read(lambda db: rows.read_key(db, digest, now_us))
+
+    async def configuration_sequence(self) -> int:
+        """Return the number that every change of the configuration raises."""
+        return await self._reader.read(rows.read_sequence)
+
+    async def make_customer(self, external_id: str, **attributes: str | None) -> Customer:
+        """Make or return a customer."""
+        now_us = self._clock()
+        return await self._writer.change(
+            lambda db: keys.insert_customer(db, external_id, attributes, now_us)
+        )
+
+    async def make_subscription(
+        self, external_id: str, *, customer: str, plan: str, started_at: datetime
+    ) -> Subscription:
+        """Make or return a subscription."""
+        now_us, started_at_us = self._clock(), to_us(started_at)
+        return await self._writer.change(
+            lambda db: keys.make_subscription(
+                db, external_id, customer, plan, (started_at_us, now_us)
+            )
+        )
+
+    async def change_plan(self, subscription: str, *, plan: str) -> Subscription:
+        """End the subscription's segment now and start the next on another plan."""
+        now_us = self._clock()
+        return await self._writer.change(
+            lambda db: keys.change_plan(db, subscription, plan, now_us)
+        )
+
+    async def make_key(
+        self, *, digest: bytes, prefix: str, name: str | None, subscription: str
+    ) -> KeyRecord:
+        """Store a key's digest for a subscription."""
+        now_us = self._clock()
+        return await self._writer.change(
+            lambda db: keys.insert_key(db, digest, (prefix, name), subscription, now_us)
+        )
+
+    async def revoke_key(self, prefix_or_id: str) -> KeyRecord:
+        """Revoke the one key that this prefix or id names."""
+        now_us = self._clock()
+        return await self._writer.change(lambda db: keys.revoke_key(db, prefix_or_id, now_us))
+
+    async def keys(self) -> Sequence[KeyRecord]:
+        """Return all keys, newest first."""
+        now_us = self._clock()
+        return await self._reader.read(lambda db: rows.read_keys(db, now_us))
+
+    async def customers(self) -> Sequence[Customer]:
+        """Return all customers by external id."""
+        return await self._reader.read(rows.read_customers)
+
+    async def subscriptions(self) -> Sequence[Subscription]:
+        """Return all subscriptions by external id."""
+        now_us = self._clock()
+        return await self._reader.read(lambda db: rows.read_subscriptions(db, now_us))
+
+    async def subscription(self, external_id: str) -> Subscription | None:
+        """Return one subscription by its external id."""
+        now_us = self._clock()
+        return await self._reader.read(lambda db: rows.read_subscription(db, external_id, now_us))
+
+    async def segments(self, subscription_id: int) -> Sequence[Segment]:
+        """Return a subscription's segments in order."""
+        return await self._reader.read(lambda db: rows.read_segments(db, subscription_id))
+
+    async def standing(self, external_id: str, windows: Sequence[datetime]) -> Standing | None:
+        """Sum a subscription's series between each two neighbours of ``windows``."""
+        now_us = self._clock()
+        return await self._reader.read(lambda db: read_standing(db, external_id, windows, now_us))
+
+    async def adopt_book(self, text: str, sha256: str) -> AdoptedBook:
+        """Put a price book in force for every worker."""
+        now_us = self._clock()
+        return await self._writer.change(lambda db: keys.insert_book(db, text, sha256, now_us))
+
+    async def book(self) -> AdoptedBook | None:
+        """Return the price book in force."""
+        return await self._reader.read(rows.read_book)
+
+    async def close(self) -> None:
+        """Write what is queued and let go of every file. What is still open stays open."""
+        lock, self._worker = self._worker, None
+        farewell = partial(recovery.retire, worker_id=lock.worker_id) if lock else None
+        nothing_left = await self._writer.close(farewell)
+        await self._reader.close()
+        await self._checkpointer.close()
+        if lock is not None:
+            if nothing_left:
+                lock.remove()
+            else:
+                lock.release()
+
+    def _after_batch(self) -> None:
+        self._checkpointer.consider(self._writer.written)
+
+
+def _prepare(path: Path, clock: Clock, *, worker: bool) -> WorkerLock | None:
+    """Bring the schema up to date and enter this worker, under the write lock."""
+    lock = WriteLock(path)
+    try:
+        with lock:
+            connection = sqlite3.connect(path, isolation_level=None)
+            try:
+                configure(connection, reads_only=False)
+                migrate(connection)
+                return recovery.register(connection, path, clock()) if worker else None
+            finally:
+                connection.close()
+    finally:
+        lock.close()

@@ -1,0 +1,108 @@
+"""The statements of the hot path: each writes any number of rows in one step.
+
+Every step of a statement gives the interpreter lock away and takes it back, against a busy event
+loop: so few statements, not few rows. The number of rows is rounded up to a power of two and the
+rest filled with NULLs, which keeps the texts few enough for the connection's statement cache.
+"""
+
+# ruff: noqa: S608 - texts are made of constants, values are bound
+
+import sqlite3
+from collections.abc import Sequence
+from itertools import chain
+
+CHUNK_ROWS = 256
+
+
+class BulkStatement:
+    """``{head} … FROM (VALUES …) AS v WHERE v.column1 IS NOT NULL {tail}``, for any number of rows.
+
+    ``head`` ends with its list of selected expressions; ``width`` is the number of columns of
+    a row; the first column is never NULL.
+    """
+
+    def __init__(self, head: str, width: int, tail: str = "") -> None:
+        self._head = head
+        self._width = width
+        self._tail = tail
+        self._row = f"({','.join('?' * width)})"
+        self._texts: dict[int, str] = {}
+
+    def run(
+        self,
+        connection: sqlite3.Connection,
+        rows: Sequence[tuple[object, ...]],
+        *,
+        before: tuple[object, ...] = (),
+        after: tuple[object, ...] = (),
+    ) -> int:
+        """Write the rows and return how many were changed.
+
+        ``before`` and ``after`` are the parameters of ``head`` and ``tail``.
+        """
+        changed = 0
+        for start in range(0, len(rows), CHUNK_ROWS):
+            chunk = rows[start : start + CHUNK_ROWS] if len(rows) > CHUNK_ROWS else rows
+            size = 1 << (len(chunk) - 1).bit_length()
+            parameters = list(before)
+            parameters.extend(chain.from_iterable(chunk))
+            parameters.extend((None,) * (self._width * (size - len(chunk))))
+            parameters.extend(after)
+            changed += connection.execute(self._text(size), parameters).rowcount
+        return changed
+
+    def _text(self, size: int) -> str:
+        text = self._texts.get(size)
+        if text is None:
+            values = ",".join([self._row] * size)
+            text = (
+                f"{self._head} FROM (VALUES {values}) AS v WHERE v.column1 IS NOT NULL {self._tail}"
+            )
+            self._texts[size] = text
+        return text
+
+
+def _columns(first: int, last: int) -> str:
+    return ", ".join(f"v.column{n}" for n in range(first, last + 1))
+
+
+OPEN = BulkStatement(
+    "INSERT INTO requests (worker_id, state, id, key_id, key_digest, subscription_id, segment_id,"
+    " opened_at_us, endpoint, model_requested, stream, body_bytes, attempt)"
+    f" SELECT ?, 'open', {_columns(1, 11)}",
+    11,
+    "AND (SELECT value FROM meta WHERE name = 'configuration_sequence') = ?",
+)
+"""Insert open requests, all or none: none where the configuration is no longer the one known."""
+
+_SETTLED = (
+    "state", "settled_at_us", "model", "upstream_status", "service_tier", "context_class",
+    "reasoning_tokens", "notes", "raw_usage", "key_id", "subscription_id", "segment_id",
+)  # fmt: skip
+
+SETTLE = BulkStatement(
+    f"INSERT INTO requests (id, {', '.join(_SETTLED)}) SELECT {_columns(1, 13)}",
+    13,
+    "AND EXISTS (SELECT 1 FROM requests AS r WHERE r.id = v.column1 AND r.settled_at_us IS NULL)"
+    f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in _SETTLED)}"
+    " WHERE requests.settled_at_us IS NULL",
+)
+"""Settle requests that are not. An upsert that always meets its row: UPDATE … FROM is slower."""
+
+INSERT_EVENTS = BulkStatement(
+    "INSERT OR IGNORE INTO events (subscription_id, request_id, n, series_id, occurred_at_us,"
+    f" quantity) SELECT {_columns(1, 6)}",
+    6,
+)
+"""Insert events; those that are there already stay as they are."""
+
+ADD_TO_QUARTERS = BulkStatement(
+    f"INSERT INTO sums_quarter (series_id, quarter, quantity) SELECT {_columns(1, 3)}",
+    3,
+    "ON CONFLICT (series_id, quarter) DO UPDATE SET quantity = quantity + excluded.quantity",
+)
+ADD_TO_DAYS = BulkStatement(
+    f"INSERT INTO sums_day (series_id, day, quantity) SELECT {_columns(1, 3)}",
+    3,
+    "ON CONFLICT (series_id, day) DO UPDATE SET quantity = quantity + excluded.quantity",
+)

@@ -1,0 +1,234 @@
+"""Group commit: what waits while one batch is being written is the next batch.
+
+There is no delay: alone, a request is written at once; under load, batches grow by themselves,
+and their one fsync is shared.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable
+from typing import TypeVar, cast
+
+from proxy.core.usage import Measurement, RequestState, Usage
+from proxy.errors import LedgerUnavailableError
+from proxy.ledger.batch import Batch, Change
+from proxy.ledger.connection import LedgerConnection
+from proxy.ledger.faults import PASSING, fault_name, unavailable
+from proxy.ledger.port import Admission, OpenCall, Refusal, Settlement
+from proxy.ledger.transactions import Transactions
+
+_LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+
+PENDING_LIMIT = 4096
+STALL_LIMIT_S = 5.0
+WATCH_INTERVAL_S = 0.5
+WITHDRAWN = "withdrawn before it was sent upstream"
+
+_CLOSED = "The ledger is closed: the server is stopping; try another one or later."
+_FULL = "Too many requests wait for the ledger: try again in a moment."
+_STALLED = "The ledger's database does not answer: check its disk, and what else uses its file."
+
+
+class GroupWriter:
+    """Collects writes on the loop and has them written, a batch at a time, by one thread.
+
+    ``pending_limit`` bounds openings and settlements each. A batch that takes longer than
+    ``stall_limit_s`` fails the openings that wait (settlements wait on: their callers have
+    another place to go); should such an opening be written after all, it is settled as failed.
+    """
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        connect: Callable[[], Awaitable[LedgerConnection]],
+        *,
+        pending_limit: int = PENDING_LIMIT,
+        stall_limit_s: float = STALL_LIMIT_S,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transactions = transactions
+        self._connect = connect
+        self._connection: LedgerConnection | None = None
+        self._pending_limit = pending_limit
+        self._stall_limit_s = stall_limit_s
+        self._pending = Batch()
+        self._writing: Batch | None = None
+        self._began_s = 0.0
+        self._sleeper: asyncio.Future[None] | None = None
+        self._refusing: str | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self.fault: str | None = None
+        self.batches = 0
+        self.written = 0
+        self.after_batch: Callable[[], None] | None = None
+
+    async def start(self) -> None:
+        """Connect, and begin to write."""
+        self._connection = await self._connect()
+        self._task = asyncio.create_task(self._run(), name="ledger-writer")  # noqa: TID251 - held until it is done
+        self._watch = self._loop.call_later(WATCH_INTERVAL_S, self._look)
+
+    def open(self, call: OpenCall) -> asyncio.Future[Admission | Refusal]:
+        """Queue an opening."""
+        future: asyncio.Future[Admission | Refusal] = self._loop.create_future()
+        waiting = self._pending.opens
+        if self._refusing is not None or len(waiting.items) >= self._pending_limit:
+            future.set_exception(LedgerUnavailableError(self._refusing or _FULL))
+            return future
+        waiting.items.append(call)
+        waiting.futures.append(future)
+        if self._sleeper is not None:
+            self._wake()
+        return future
+
+    def settle(self, settlement: Settlement) -> asyncio.Future[bool]:
+        """Queue a settlement."""
+        future: asyncio.Future[bool] = self._loop.create_future()
+        waiting = self._pending.settles
+        if self._task is None or len(waiting.items) >= self._pending_limit:
+            future.set_exception(LedgerUnavailableError(_FULL if self._task else _CLOSED))
+            return future
+        waiting.items.append(settlement)
+        waiting.futures.append(future)
+        if self._sleeper is not None:
+            self._wake()
+        return future
+
+    async def change(self, change: Callable[..., T]) -> T:
+        """Have a change written in a transaction of its own, and return its value."""
+        if self._task is None:
+            raise LedgerUnavailableError(_CLOSED)
+        future: asyncio.Future[object] = self._loop.create_future()
+        self._pending.changes.items.append(cast("Change", change))
+        self._pending.changes.futures.append(future)
+        if self._sleeper is not None:
+            self._wake()
+        return cast("T", await future)
+
+    async def close(self, farewell: Callable[[sqlite3.Connection], bool] | None = None) -> bool:
+        """Write what waits, then ``farewell``; let go of the connection and the lock.
+
+        Return what ``farewell`` returned, False where it could not be written.
+        """
+        task, self._task = self._task, None
+        self._refusing = _CLOSED
+        if task is None:
+            return False
+        if self._sleeper is not None:
+            self._wake()
+        if self._watch is not None:
+            self._watch.cancel()
+        await task
+        last = self._loop.create_future()
+        if farewell is not None:
+            self._pending.changes.items.append(farewell)
+            self._pending.changes.futures.append(last)
+            await self._write()
+        await self._disconnect()
+        self._transactions.close()
+        return farewell is not None and last.exception() is None and bool(last.result())
+
+    def _wake(self) -> None:
+        if self._sleeper is not None and not self._sleeper.done():
+            self._sleeper.set_result(None)
+
+    async def _run(self) -> None:
+        while True:
+            if not len(self._pending):
+                if self._task is None:
+                    return
+                self._sleeper = self._loop.create_future()
+                await self._sleeper
+                self._sleeper = None
+                continue
+            await self._write()
+
+    async def _write(self) -> None:
+        batch, self._pending = self._pending, Batch()
+        self._writing = batch
+        self._began_s = self._loop.time()
+        error = LedgerUnavailableError(_STALLED)
+        try:
+            if self._connection is None:
+                self._connection = await self._connect()
+            await self._connection.run(
+                lambda connection: self._transactions.write(connection, batch)
+            )
+        except Exception as reason:  # noqa: BLE001 - it is logged, and writing goes on
+            error = unavailable(reason)
+            self._note_fault(error.message, reason)
+            if fault_name(reason) not in PASSING:
+                await self._disconnect()
+        else:
+            self._note_fault(None)
+        self._writing = None
+        self.batches += 1
+        self.written += len(batch)
+        self._resolve(batch, error)
+        if self.after_batch is not None:
+            self.after_batch()
+
+    def _note_fault(self, fault: str | None, reason: Exception | None = None) -> None:
+        """Log a fault when it begins, changes and ends, not for each batch."""
+        if fault is not None and fault != self.fault:
+            _LOG.error("the ledger can't be written: %s", fault, exc_info=reason)
+        elif fault is None and self.fault is not None:
+            _LOG.warning("the ledger can be written again")
+        self.fault = fault
+
+    def _resolve(self, batch: Batch, error: LedgerUnavailableError) -> None:
+        if self._refusing is _STALLED:
+            self._refusing = None
+        batch.changes.resolve(error)
+        batch.settles.resolve(error)
+        for call, outcome in batch.opens.resolve(error):
+            if isinstance(outcome, Admission):
+                self._withdraw(call)
+
+    def _withdraw(self, call: OpenCall) -> None:
+        """Settle a request that was admitted when nobody waited for it any more."""
+        usage = Usage(quantities=(), notes=(WITHDRAWN,))
+        settlement = Settlement(
+            request_id=call.id,
+            opened_at_us=call.opened_at_us,
+            settled_at_us=call.opened_at_us,
+            key=call.key,
+            key_digest=call.key_digest,
+            key_prefix=call.key_prefix,
+            model_requested=call.model,
+            model="",
+            service_tier="",
+            context_class="",
+            upstream_status=None,
+            measurement=Measurement(state=RequestState.FAILED, usage=usage),
+        )
+        self._pending.settles.items.append(settlement)
+        self._pending.settles.futures.append(self._loop.create_future())
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            await connection.close()
+        except Exception as reason:  # noqa: BLE001 - it is logged, and writing goes on
+            _LOG.info("closing the ledger's connection: %s", reason)
+
+    def _look(self) -> None:
+        """Refuse openings while a batch takes too long: a lock or a disk that hangs."""
+        self._watch = self._loop.call_later(WATCH_INTERVAL_S, self._look)
+        batch = self._writing
+        if batch is None or self._loop.time() - self._began_s < self._stall_limit_s:
+            return
+        if self._refusing is None:
+            self._refusing = _STALLED
+            self._note_fault(_STALLED)
+        error = LedgerUnavailableError(_STALLED)
+        batch.opens.refuse(error)
+        pending = self._pending.opens
+        pending.refuse(error)
+        pending.items.clear()
+        pending.futures.clear()

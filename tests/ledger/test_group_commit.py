@@ -1,0 +1,145 @@
+"""Many writes, few commits; and nobody's haste or absence harms a neighbour."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from proxy.core.usage import RequestState
+from proxy.errors import LedgerUnavailableError
+from proxy.ledger.connection import LedgerConnection
+from proxy.ledger.locks import WriteLock
+from proxy.ledger.port import Admission
+from proxy.ledger.sqlite import SqliteLedger
+from proxy.ledger.writer import WITHDRAWN
+from tests.ledger.calls import (
+    Caller,
+    Clock,
+    assert_sums_equal_events,
+    database,
+    make_key,
+    settlement,
+    states,
+)
+
+
+def test_aiosqlite_still_has_what_the_connection_builds_on() -> None:
+    assert asyncio.iscoroutinefunction(LedgerConnection._execute)
+
+
+async def test_writes_of_one_moment_share_a_commit(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    key = await make_key(ledger)
+    calls = [caller.call(key) for _ in range(1000)]
+    before = ledger.batches
+    await asyncio.gather(*(ledger.open(call) for call in calls))
+    assert ledger.batches - before <= 2
+    assert all(await asyncio.gather(*(ledger.settle(settlement(call)) for call in calls)))
+    assert ledger.batches - before <= 4
+    assert set(states(path).values()) == {"exact"}
+    assert_sums_equal_events(path)
+
+
+async def test_too_many_waiting_are_refused_at_once(
+    path: Path, clock: Clock, caller: Caller
+) -> None:
+    ledger = await SqliteLedger.open_database(path, clock, pending_limit=2)
+    key = await make_key(ledger)
+    calls = [caller.call(key) for _ in range(5)]
+    outcomes = await asyncio.gather(*(ledger.open(c) for c in calls), return_exceptions=True)
+    assert [isinstance(o, Admission) for o in outcomes] == [True, True, False, False, False]
+    assert all(isinstance(o, LedgerUnavailableError) for o in outcomes[2:])
+    ends = await asyncio.gather(
+        *(ledger.settle(settlement(c)) for c in calls), return_exceptions=True
+    )
+    assert ends[:2] == [True, True]
+    assert isinstance(ends[2], LedgerUnavailableError)
+    assert len(states(path)) == 2
+    await ledger.close()
+
+
+async def test_an_opening_nobody_waits_for_is_withdrawn(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    key = await make_key(ledger)
+    gone, stays = caller.call(key), caller.call(key)
+    given_up = asyncio.ensure_future(ledger.open(gone))
+    kept = ledger.open(stays)
+    given_up.cancel()
+    assert isinstance(await kept, Admission)
+    await ledger.recover()
+    assert states(path) == {gone.id: "failed", stays.id: "open"}
+    with database(path) as db:
+        row = db.execute("SELECT notes FROM requests WHERE id = ?", (gone.id,)).fetchone()
+    assert row == (WITHDRAWN,)
+    assert_sums_equal_events(path)
+
+
+async def test_a_settlement_nobody_waits_for_is_written(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    call = caller.call(await make_key(ledger))
+    await ledger.open(call)
+    waiter = asyncio.ensure_future(ledger.settle(settlement(call)))
+    waiter.cancel()
+    await ledger.recover()
+    assert states(path) == {call.id: RequestState.EXACT}
+
+
+async def test_a_database_that_hangs_refuses_openings_and_comes_back(
+    path: Path, clock: Clock, caller: Caller
+) -> None:
+    ledger = await SqliteLedger.open_database(path, clock, stall_limit_s=0.01)
+    key = await make_key(ledger)
+    running = caller.call(key)
+    await ledger.open(running)
+    lock = WriteLock(path)
+    late = caller.call(key)
+    with lock:
+        settling = ledger.settle(settlement(running))
+        with pytest.raises(LedgerUnavailableError, match="does not answer"):
+            await ledger.open(late)
+        with pytest.raises(LedgerUnavailableError, match="does not answer"):
+            await ledger.open(caller.call(key))
+    lock.close()
+    assert await settling
+    assert isinstance(await ledger.open(caller.call(key)), Admission)
+    await ledger.recover()
+    assert states(path).get(late.id, "failed") == "failed"
+    assert sorted(states(path).values())[:1] == ["exact"]
+    assert_sums_equal_events(path)
+    await ledger.close()
+
+
+async def test_closing_writes_what_waits(path: Path, clock: Clock, caller: Caller) -> None:
+    ledger = await SqliteLedger.open_database(path, clock)
+    call = caller.call(await make_key(ledger))
+    await ledger.open(call)
+    settling = ledger.settle(settlement(call))
+    await ledger.close()
+    assert await settling
+    with pytest.raises(LedgerUnavailableError):
+        await ledger.settle(settlement(call))
+    with pytest.raises(LedgerUnavailableError):
+        await ledger.open(call)
+    with pytest.raises(LedgerUnavailableError):
+        await ledger.make_customer("late")
+    assert sorted(file.name for file in path.parent.iterdir()) == [path.name, f"{path.name}.lock"]
+    await ledger.close()
+
+
+async def test_checkpoints_keep_the_log_short(path: Path, clock: Clock, caller: Caller) -> None:
+    ledger = await SqliteLedger.open_database(path, clock)
+    key = await make_key(ledger)
+    log = path.with_name(path.name + "-wal")
+    sizes = []
+    for _ in range(60):
+        calls = [caller.call(key) for _ in range(100)]
+        await asyncio.gather(*(ledger.open(call) for call in calls))
+        await asyncio.gather(*(ledger.settle(settlement(call)) for call in calls))
+        sizes.append(log.stat().st_size)
+    assert sizes[-1] < 2 * sizes[20]
+    await ledger.close()
+    assert not log.exists()
+    assert_sums_equal_events(path)
