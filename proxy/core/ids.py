@@ -10,6 +10,7 @@ WORKER_SLOTS = 1 << 10
 SEQUENCE_SLOTS = 1 << 12
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
+_PAIRS = tuple(high + low for high in _DIGITS for low in _DIGITS)
 _LENGTH = 13
 PREFIX = "wb_"
 
@@ -30,11 +31,11 @@ class RequestIds:
 
 def to_text(request_id: int) -> str:
     """Write an id as clients and operators see it."""
-    digits = []
-    for _ in range(_LENGTH):
-        digits.append(_DIGITS[request_id & 31])
-        request_id >>= 5
-    return PREFIX + "".join(reversed(digits))
+    n, pairs = request_id, _PAIRS
+    return (
+        f"{PREFIX}{_DIGITS[n >> 60]}{pairs[n >> 50 & 1023]}{pairs[n >> 40 & 1023]}"
+        f"{pairs[n >> 30 & 1023]}{pairs[n >> 20 & 1023]}{pairs[n >> 10 & 1023]}{pairs[n & 1023]}"
+    )
 
 
 def from_text(text: str) -> int:

@@ -1,0 +1,166 @@
+"""Why an amount is what it is: the rules of :mod:`proxy.core.rating.order`, step by step."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from proxy.core.book import PriceBook, Quote
+from proxy.core.matching import Match
+from proxy.core.money import decimal_text, exact, total
+from proxy.core.periods import utc_text
+from proxy.core.prices import Price, class_above, class_text
+from proxy.core.rating.order import PoolKey, pool_key, share
+from proxy.core.rating.package import started_packages
+from proxy.core.rating.standard import paid_units, standard
+from proxy.core.rating.volume import reached
+from proxy.core.usage import Metric, Quantity, RequestState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One rule as applied: ``rule`` is its name, ``result`` what came of it, ``because`` why."""
+
+    rule: str
+    result: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainedQuantity:
+    """One quantity of the request, the steps to its amount, and the amount (None: unpriced)."""
+
+    quantity: Quantity
+    steps: tuple[Step, ...]
+    amount: Decimal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """A request's amount: the precise sum of its quantities'."""
+
+    quantities: tuple[ExplainedQuantity, ...]
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricedRequest:
+    """What rating needs to know of one request; ``at`` is when it was accepted (aware UTC)."""
+
+    segment_id: int
+    plan: str
+    at: datetime
+    model: str
+    model_requested: str
+    service_tier: str = ""
+    context_class: str = ""
+    quantities: Sequence[Quantity]
+
+
+def explain(
+    book: PriceBook, request: PricedRequest, pools: Mapping[PoolKey, int] | None = None
+) -> Explanation:
+    """Rate one request and say how.
+
+    ``pools`` are the period's pools as they stand (:func:`pool_quantities`), of which the request
+    is a part; without them it is rated as if it were alone. The amounts of a line's requests add
+    up to the line, to within the last of 30 decimal places.
+    """
+    with exact():
+        parts = tuple(_explain_one(book, request, q, pools or {}) for q in request.quantities)
+    amounts = [part.amount for part in parts if part.amount is not None]
+    return Explanation(quantities=parts, amount=total(amounts))
+
+
+def _explain_one(
+    book: PriceBook, request: PricedRequest, quantity: Quantity, pools: Mapping[PoolKey, int]
+) -> ExplainedQuantity:
+    if quantity.metric is Metric.REQUESTS and quantity.type == RequestState.FAILED:
+        step = Step(rule="match", result="not billed", because="the request failed")
+        return ExplainedQuantity(quantity=quantity, steps=(step,), amount=None)
+    found = book.find(request.model, request.model_requested)
+    if found is None:
+        names = " nor ".join({repr(request.model): 0, repr(request.model_requested): 0})
+        step = Step(rule="match", result="unpriced", because=f"no entry matches {names}")
+        return ExplainedQuantity(quantity=quantity, steps=(step,), amount=None)
+    above = class_above(request.context_class)
+    quote = book.quote(
+        found.model, quantity.metric, quantity.type,
+        plan=request.plan, at=request.at, service_tier=request.service_tier, above=above,
+    )  # fmt: skip
+    matched = _match_step(book, found, request)
+    if quote is None:
+        what = f"{quantity.metric} {quantity.type}".strip()
+        because = f"{found.model.name} has no price for {what} at {utc_text(request.at)}"
+        step = Step(rule="version", result="unpriced", because=because)
+        return ExplainedQuantity(quantity=quantity, steps=(matched, step), amount=None)
+    pool = pools.get(pool_key(request.segment_id, quote, above), quantity.quantity)
+    price, units = quote.price, quantity.quantity
+    amount = share(price, units, pool) if price.pooled else standard(price, units)
+    steps = (matched, *_price_steps(quote, quantity, request), *_amount_steps(price, units, pool))
+    because = "precise; only totals are rounded"
+    last = Step(rule="amount", result=decimal_text(amount), because=because)
+    return ExplainedQuantity(quantity=quantity, steps=(*steps, last), amount=amount)
+
+
+def _match_step(book: PriceBook, found: Match, request: PricedRequest) -> Step:
+    reported = book.find(request.model, None) is not None
+    name = f"reported {request.model!r}" if reported else f"requested {request.model_requested!r}"
+    because = f"{name} is its {found.by}"
+    if found.by == "glob":
+        because = f"{name} fits its glob {found.pattern!r}"
+    return Step(rule="match", result=found.model.name, because=because)
+
+
+def _price_steps(quote: Quote, quantity: Quantity, request: PricedRequest) -> Iterator[Step]:
+    since = quote.effective_from
+    yield Step(
+        rule="version",
+        result=f"from {utc_text(since)}" if since else "from the beginning",
+        because=f"accepted at {utc_text(request.at)}",
+    )
+    if quote.key[1] != quantity.type and quantity.metric is Metric.TOKENS:
+        because = f"{quantity.type} has no price of its own"
+        yield Step(rule="type", result=f"charged as {quote.key[1]}", because=because)
+    if request.context_class:
+        result = class_text(quote.above) or "no price of its own for the class"
+        yield Step(rule="class", result=result, because=f"settled as {request.context_class}")
+    tier = quote.service_tier
+    if quote.multiplier != 1:
+        tier = f"{tier}: {quote.multiplier} times the price"
+    because = f"the answer said {request.service_tier or 'none'!r}"
+    yield Step(rule="tier", result=tier, because=because)
+    listed = _price_text(quote.listed)
+    yield Step(rule="price", result=listed, because=f"by the table of: {quote.source}")
+    if quote.markup != 1:
+        because = f"plan {request.plan} marks up by {quote.markup}"
+        yield Step(rule="markup", result=_price_text(quote.price), because=because)
+
+
+def _amount_steps(price: Price, units: int, pool: int) -> Iterator[Step]:
+    if not price.pooled:
+        because = f"{units} units, each its part of the price"
+        yield Step(rule="rule", result="standard", because=because)
+        return
+    because = "free units, packages and tiers see the period's whole quantity"
+    yield Step(rule="pool", result=f"{units} of {pool} units", because=because)
+    paid = paid_units(price, pool)
+    if price.free_units:
+        yield Step(rule="free units", result=f"{paid} paid", because=f"{price.free_units} are free")
+    if price.whole_packages:
+        packages = started_packages(paid, price.package_size)
+        because = f"every started {price.package_size} is charged whole"
+        yield Step(rule="rounding", result=f"{packages} packages", because=because)
+        paid = packages * price.package_size
+    because = "by the tiers" if price.tiers else "by the price"
+    if price.charge_model == "volume":
+        because = f"{paid} units reach the price {decimal_text(reached(price, paid).price)}"
+    whole = decimal_text(share(price, pool, pool))
+    yield Step(rule="rule", result=f"{price.charge_model}: {whole} for the pool", because=because)
+
+
+def _price_text(price: Price) -> str:
+    if price.price is not None:
+        return f"{decimal_text(price.price)} per {price.package_size}"
+    tiers = (f"{decimal_text(t.price)} up to {t.up_to or 'any'}" for t in price.tiers)
+    return f"{', '.join(tiers)}, per {price.package_size}"

@@ -1,0 +1,208 @@
+"""Current usage: a subscription's open period, rated, with what is known of its completeness."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from proxy.core.book import PriceBook
+from proxy.core.money import decimal_text, half_up, minor_digits, ratio, total
+from proxy.core.periods import Period, utc_text
+from proxy.core.prices import Price
+from proxy.core.rating.order import Line, rate
+from proxy.core.series import SeriesSum
+from proxy.core.subscriptions import Subscription
+from proxy.core.usage import ATOMS_PER_SECOND, Metric, RequestState
+
+COUNTED = (
+    RequestState.EXACT,
+    RequestState.ESTIMATED,
+    RequestState.PARTIAL,
+    RequestState.ABANDONED,
+    RequestState.FAILED,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completeness:
+    """How many requests the figures rest on, by state, and what is not in the amounts.
+
+    ``states`` counts the settled requests of the period; ``open`` and ``deferred`` still run.
+    ``unpriced`` is the number of requests whose usage, or a part of it, has no price.
+    """
+
+    states: Mapping[RequestState, int]
+    open: int
+    deferred: int
+    unpriced: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentUsage:
+    """A rated period. ``precise`` is the exact sum; ``amount`` it, rounded half up once.
+
+    ``budget`` is what is left of the subscription's limits, as shown (None: no limits).
+    """
+
+    subscription: Subscription
+    currency: str
+    period: Period
+    lines: tuple[Line, ...]
+    precise: Decimal
+    completeness: Completeness
+    budget: Mapping[str, Any] | None = None
+
+    @property
+    def amount(self) -> Decimal:
+        """The total in whole cents (or the currency's smallest unit)."""
+        return half_up(self.precise, minor_digits(self.currency))
+
+
+def current_usage(
+    book: PriceBook,
+    *,
+    subscription: Subscription,
+    period: Period,
+    bounds: Sequence[datetime],
+    sums: Sequence[SeriesSum],
+    open_requests: int = 0,
+    deferred_requests: int = 0,
+    budget: Mapping[str, Any] | None = None,
+) -> CurrentUsage:
+    """Rate a period's sums and count its requests.
+
+    ``bounds`` are :func:`proxy.core.rating.windows` of the period, ``sums`` what the ledger
+    answered for them.
+    """
+    lines = rate(book, sums, bounds)
+    return CurrentUsage(
+        subscription=subscription,
+        currency=book.currency,
+        period=period,
+        lines=lines,
+        precise=total([line.amount for line in lines if line.amount is not None]),
+        completeness=Completeness(
+            states=count_states(sums),
+            open=open_requests,
+            deferred=deferred_requests,
+            unpriced=count_unpriced(lines, sums),
+        ),
+        budget=budget,
+    )
+
+
+def count_states(sums: Iterable[SeriesSum]) -> dict[RequestState, int]:
+    """Count settled requests by state: the ``requests`` series count themselves."""
+    counts = dict.fromkeys(COUNTED, 0)
+    for row in sums:
+        if row.metric is Metric.REQUESTS and row.type in counts:
+            counts[RequestState(row.type)] += row.quantity
+    return counts
+
+
+def count_unpriced(lines: Iterable[Line], sums: Iterable[SeriesSum]) -> int:
+    """Count the requests of models that have usage without a price.
+
+    Where a model has prices for some types only, all its requests of that kind are counted: sums
+    can't tell which of them used what.
+    """
+    unpriced = {
+        (line.plan, line.model, line.context_class) for line in lines if line.amount is None
+    }
+    return sum(
+        row.quantity
+        for row in sums
+        if row.metric is Metric.REQUESTS
+        and row.type != RequestState.FAILED
+        and (row.plan, row.model or row.model_requested, row.context_class) in unpriced
+    )
+
+
+def render(usage: CurrentUsage) -> dict[str, Any]:
+    """Return the JSON object of ``GET /usage/current``.
+
+    Token quantities are integers, money is decimal strings; ``audio_seconds`` are decimal
+    strings, too. What only some lines have (class, version, plan, tiers) is left out of others.
+    """
+    digits = minor_digits(usage.currency)
+    states = usage.completeness.states
+    return {
+        "customer": usage.subscription.customer.external_id,
+        "subscription": usage.subscription.external_id,
+        "plan": usage.subscription.plan,
+        "currency": usage.currency,
+        "period": render_period(usage.period),
+        "lines": [render_line(line, usage.subscription.plan) for line in usage.lines],
+        "total": {
+            "amount": decimal_text(usage.amount, digits),
+            "precise_amount": decimal_text(usage.precise, digits),
+        },
+        "completeness": {
+            **{state.value: states[state] for state in COUNTED},
+            "open": usage.completeness.open,
+            "deferred": usage.completeness.deferred,
+            "unpriced": usage.completeness.unpriced,
+        },
+        "budget": usage.budget,
+    }
+
+
+def render_period(period: Period) -> dict[str, str]:
+    """Return a period as JSON."""
+    return {
+        "start": utc_text(period.start),
+        "end": utc_text(period.end),
+        "timezone": period.timezone,
+    }
+
+
+def render_line(line: Line, plan: str) -> dict[str, Any]:
+    """Return a line as JSON; ``plan`` is the subscription's now, named where it differs."""
+    rendered: dict[str, Any] = {
+        "metric": line.metric.value,
+        "model": line.model,
+        "type": line.type,
+        "quantity": _units(line.metric, line.quantity),
+        "priced_as": line.priced_as,
+        "charge_model": line.price and line.price.charge_model.value,
+        "unit_price": None,
+        "package_size": None,
+        "service_tier": line.service_tier,
+        "amount": None if line.amount is None else decimal_text(line.amount, 2),
+    }
+    if line.price is not None:
+        rendered |= _render_price(line.metric, line.price)
+    if line.context_class:
+        rendered["context_class"] = line.context_class
+    if line.effective_from is not None:
+        rendered["effective_from"] = utc_text(line.effective_from)
+    if line.plan != plan:
+        rendered["plan"] = line.plan
+    return rendered
+
+
+def _render_price(metric: Metric, price: Price) -> dict[str, Any]:
+    """Return what a line says of its price; a tiered one has tiers and no unit price."""
+    seconds = metric is Metric.AUDIO_SECONDS
+    rendered: dict[str, Any] = {
+        "unit_price": None if price.price is None else decimal_text(price.price, 2),
+        "package_size": price.package_size // ATOMS_PER_SECOND if seconds else price.package_size,
+    }
+    if price.free_units:
+        rendered["free_units"] = _units(metric, price.free_units)
+    if price.tiers:
+        rendered["tiers"] = [
+            {
+                "up_to": None if tier.up_to is None else _units(metric, tier.up_to),
+                "price": decimal_text(tier.price, 2),
+            }
+            for tier in price.tiers
+        ]
+    return rendered
+
+
+def _units(metric: Metric, quantity: int) -> int | str:
+    if metric is Metric.AUDIO_SECONDS:
+        return decimal_text(ratio(Decimal(quantity), ATOMS_PER_SECOND))
+    return quantity

@@ -1,0 +1,11 @@
+"""``pricing.toml``: text in, price book out, or every problem with its place.
+
+``document`` is the way in. ``table`` reads values and collects what is wrong; ``positions`` finds
+the line and column of a key, which :mod:`tomllib` does not tell; ``amounts``, ``models`` and
+``plans`` read their parts of the file; ``diff`` says in words what an edit changes.
+"""
+
+from proxy.pricing.diff import diff
+from proxy.pricing.document import parse
+
+__all__ = ["diff", "parse"]
