@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 
@@ -59,6 +59,10 @@ class ServerConnection(asyncio.Protocol):
         self._head_bytes = 0
         self._url = b""
         self._headers: Headers = []
+        self._last_headers: Headers = []
+        self._last_fields: dict[bytes, bytes] = {}
+        self._last_memo: dict[object, Any] = {}
+        self._length_at = -1
         self.keep_alive = True
         self.peer = ""
         self.deadline = math.inf
@@ -189,13 +193,15 @@ class ServerConnection(asyncio.Protocol):
 
     def _read_head(self) -> RequestHead:
         parser = self._parser
-        if sum(len(n) + len(v) for n, v in self._headers) > self._limits.head_bytes:
-            raise _head_too_large(self._limits.head_bytes)
-        fields = {name.lower(): value for name, value in self._headers}
+        if self._head_bytes > self._limits.head_bytes:
+            size = sum(len(name) + len(value) for name, value in self._headers)
+            if size > self._limits.head_bytes:
+                raise _head_too_large(self._limits.head_bytes)
+        fields, memo = self._known_headers()
         path, _, query = self._url.partition(b"?")
         if not path.startswith(b"/"):
             path = httptools.parse_url(self._url).path or b"/"
-        length = fields.get(b"content-length")
+        length = None if self._length_at < 0 else self._headers[self._length_at][1]
         if not parser.should_keep_alive():
             self.keep_alive = False
         return RequestHead(
@@ -208,7 +214,28 @@ class ServerConnection(asyncio.Protocol):
             content_length=None if length is None else int(length),
             length_unknown=b"transfer-encoding" in fields,
             upgrade=parser.should_upgrade(),
+            memo=memo,
         )
+
+    def _known_headers(self) -> tuple[dict[bytes, bytes], dict[object, Any]]:
+        """Return the fields and the memo: those of the last request if its headers were the same."""
+        headers, at = self._headers, self._length_at
+        last = self._last_headers
+        if len(headers) == len(last) and at < len(last):
+            same = headers == last if at < 0 else (
+                headers[at][0] == last[at][0]
+                and headers[:at] == last[:at]
+                and headers[at + 1 :] == last[at + 1 :]
+            )
+            if same:
+                return self._last_fields, self._last_memo
+        self._last_headers = headers
+        self._last_fields = {name.lower(): value for name, value in headers}
+        self._last_memo = {}
+        self._length_at = next(
+            (n for n, (name, _) in enumerate(headers) if name.lower() == b"content-length"), -1
+        )
+        return self._last_fields, self._last_memo
 
     def _upgraded(self, rest: bytes) -> None:
         """After the head of an upgrade all bytes belong to the tunnel, or to nobody."""
@@ -299,7 +326,7 @@ class ServerConnection(asyncio.Protocol):
             self._transport.abort()
 
     def _refuse(self, error: ClientError) -> None:
-        """Answer what is not HTTP, and close; a request that is being served just loses its client."""
+        """Answer what is not HTTP, and close; one that is being served just loses its client."""
         if self._current is None and not self._waiting:
             self.write(render_bytes(error))
         self.close()

@@ -270,6 +270,7 @@ REASONS = {
     408: b"Request Timeout",
     409: b"Conflict",
     413: b"Content Too Large",
+    415: b"Unsupported Media Type",
     429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",
     500: b"Internal Server Error",

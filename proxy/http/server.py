@@ -26,7 +26,7 @@ class Server:
         self._handler = handler
         self._max_connections = max_connections
         self._connections: set[ServerConnection] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[Exchange, asyncio.Task[None]] = {}
         self._listener: asyncio.Server | None = None
         self._deadlines = Deadlines()
         self.limits = limits
@@ -40,7 +40,9 @@ class Server:
             )
         )
 
-    async def listen(self, host: str, port: int, *, reuse_port: bool = False) -> list[socket.socket]:
+    async def listen(
+        self, host: str, port: int, *, reuse_port: bool = False
+    ) -> list[socket.socket]:
         """Start accepting; returns the sockets (port 0 picks a free one)."""
         self._listener = await self.loop.create_server(
             lambda: ServerConnection(self),
@@ -66,9 +68,7 @@ class Server:
 
     def serve(self, exchange: Exchange) -> asyncio.Task[None]:
         """Run the handler; it outlives its client where it must."""
-        task = self.loop.create_task(self._run(exchange))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._tasks[exchange] = self.loop.create_task(self._run(exchange))
         return task
 
     async def _run(self, exchange: Exchange) -> None:
@@ -86,6 +86,7 @@ class Server:
         finally:
             if not exchange.answered:
                 exchange.cut()
+            self._tasks.pop(exchange, None)
 
     @property
     def connections(self) -> int:
@@ -109,7 +110,7 @@ class Server:
         for connection in [c for c in self._connections if c.idle]:
             connection.close()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace_s)
+            await asyncio.wait(self._tasks.values(), timeout=grace_s)
         if self._tasks:
             await at_grace_end()
         for connection in list(self._connections):

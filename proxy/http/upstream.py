@@ -10,6 +10,7 @@ import math
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, cast
 
 import httptools
@@ -50,7 +51,7 @@ class AnswerSink(Protocol):
         """The upstream takes more of the request's body."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Origin:
     """Where an upstream is; ``base_path`` is put before each path (``/v1``)."""
 
@@ -59,7 +60,7 @@ class Origin:
     port: int
     base_path: str
 
-    @property
+    @cached_property
     def authority(self) -> bytes:
         """The value of the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -124,7 +125,8 @@ class UpstreamConnection(asyncio.Protocol):
                 self._sink.answer_data(rest)
         except httptools.HttpParserError as error:
             if self._sink is not None:
-                self._fail(UpstreamClosedError(f"The upstream's answer is not valid HTTP: {error}."))
+                invalid = f"The upstream's answer is not valid HTTP: {error}."
+                self._fail(UpstreamClosedError(invalid))
             self.close()
 
     def eof_received(self) -> bool:

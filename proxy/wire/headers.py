@@ -1,6 +1,7 @@
 """Heads of requests and answers, and which headers go which way (design.md, the two modes)."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 Headers = list[tuple[bytes, bytes]]
 """Names in the case they came in, values without surrounding white space."""
@@ -30,12 +31,27 @@ _CREDENTIALS = frozenset(
     }
 )
 _ACCOUNT = frozenset({b"set-cookie", b"openai-organization", b"openai-project"})
+_OF_THE_BODY = frozenset(
+    {
+        b"content-length",
+        b"content-encoding",
+        b"content-md5",
+        b"digest",
+        b"content-digest",
+        b"repr-digest",
+    }
+)
+"""What an edited body makes untrue."""
 DECODABLE = (b"gzip", b"x-gzip", b"deflate", b"identity")
 
 
 @dataclass(slots=True, kw_only=True)
 class RequestHead:
     """A request's first line and headers; ``fields`` are by lower-case name, the last one wins.
+
+    Clients send the same headers again and again on one connection, but for the length: ``memo``
+    keeps what was worked out of all headers but that one, from request to request. (So the length
+    in ``fields`` may be an older one: ``content_length`` is this request's.)
 
     ``content_length`` is None where the body comes in chunks or there is none; ``length_unknown``
     tells the two apart.
@@ -50,6 +66,7 @@ class RequestHead:
     content_length: int | None = None
     length_unknown: bool = False
     upgrade: bool = False
+    memo: dict[object, Any] = field(default_factory=dict)
 
     @property
     def expects_continue(self) -> bool:
@@ -86,11 +103,19 @@ def bearer_secret(fields: dict[bytes, bytes]) -> bytes | None:
     return fields.get(b"api-key") or fields.get(b"x-api-key") or None
 
 
-def _named_by_connection(fields: dict[bytes, bytes]) -> frozenset[bytes]:
-    named = fields.get(b"connection")
-    if named is None or named.lower() in {b"keep-alive", b"close"}:
+def _hop_by_hop(headers: Headers, fields: dict[bytes, bytes]) -> frozenset[bytes]:
+    """Return what is meant for one hop: the usual ones, and those that Connection names.
+
+    Connection can't name what says how long the message is (RFC 9110, section 7.6.1).
+    """
+    last = fields.get(b"connection")
+    if last is None:
         return HOP_BY_HOP
-    return HOP_BY_HOP | {name.strip().lower() for name in named.split(b",")}
+    if len(fields) == len(headers) and last.lower() in {b"keep-alive", b"close"}:
+        return HOP_BY_HOP
+    values = [value for name, value in headers if name.lower() == b"connection"]
+    named = {name.strip().lower() for value in values for name in value.split(b",")}
+    return HOP_BY_HOP | (named - {b"content-length"})
 
 
 def accept_encoding(asked: bytes | None, *, edited: bool) -> bytes:
@@ -100,22 +125,30 @@ def accept_encoding(asked: bytes | None, *, edited: bool) -> bytes:
     """
     if edited or not asked:
         return b"identity"
-    kept = [
-        item
-        for item in asked.split(b",")
-        if item.partition(b";")[0].strip().lower() in DECODABLE or not item.strip()
-    ]
+    kept = [item for item in asked.split(b",") if _is_decodable(item)]
     return b",".join(kept).strip() or b"identity"
+
+
+def _is_decodable(item: bytes) -> bool:
+    """Whether we can do with an item of Accept-Encoding; without identity we never can."""
+    name, _, weight = item.partition(b";")
+    name = name.strip().lower()
+    if name == b"identity":
+        return weight.replace(b" ", b"").lower().rstrip(b"0.") != b"q="
+    return name in DECODABLE
 
 
 def upward(head: RequestHead, *, credentials: Headers | None, edited: bool) -> Headers:
     """Return the headers to send upstream, without host and framing.
 
     ``credentials`` replace the client's own (managed mode); None leaves them (passthrough).
+    ``edited``: the body is ours now, uncompressed, and the answer will be edited.
     """
-    dropped = _named_by_connection(head.fields) | _OURS_UPWARD
+    dropped = _hop_by_hop(head.headers, head.fields) | _OURS_UPWARD
     if credentials is not None:
         dropped |= _CREDENTIALS
+    if edited:
+        dropped |= {b"content-encoding"}
     kept = [pair for pair in head.headers if pair[0].lower() not in dropped]
     asked = head.fields.get(b"accept-encoding")
     if asked is not None or edited:
@@ -128,9 +161,9 @@ def downward(answer: AnswerHead, *, managed: bool, edited: bool) -> Headers:
 
     An ``edited`` body has another length and encoding than the upstream said.
     """
-    dropped = _named_by_connection(answer.fields)
+    dropped = _hop_by_hop(answer.headers, answer.fields)
     if managed:
         dropped |= _ACCOUNT
     if edited:
-        dropped |= {b"content-length", b"content-encoding", b"content-md5", b"digest"}
+        dropped |= _OF_THE_BODY
     return [pair for pair in answer.headers if pair[0].lower() not in dropped]
