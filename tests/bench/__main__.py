@@ -1,0 +1,124 @@
+"""``python -m tests.bench``: measure, print the table, fail if a must is missed."""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench import costs, delays, machine, report, sizes
+from tests.bench.load import LoadFailedError
+from tests.bench.processes import Stage
+from tests.bench.programs import compile_tools
+from tests.bench.run import Bench, Figures
+from tests.bench.upstreams import start_upstreams
+
+_CAN_NOT_RUN = 2
+_FILES = 12_000
+_DIRECTORY = "/var/tmp"  # noqa: S108 - mkdtemp makes the name; /tmp may be memory
+_QUICK_SECONDS = 5.0
+
+_GROUPS: dict[str, Callable[[Bench], None]] = {
+    "requests": costs.requests,
+    "chunks": costs.chunks,
+    "latency": delays.latency,
+    "first_byte": delays.first_byte,
+    "lateness": delays.lateness,
+    "stream_memory": sizes.stream_memory,
+    "start_and_body": sizes.start_and_body,
+    "usage": delays.usage,
+    "tls": costs.tls,
+}
+
+
+def main() -> int:
+    """Return 0 if every must is met, 1 if one is missed, 2 if this machine can't tell."""
+    asked = _arguments()
+    if problems := machine.missing():
+        sys.stderr.write("The bench can't run here.\n" + "".join(f"- {p}\n" for p in problems))
+        return _CAN_NOT_RUN
+    machine.allow_files(_FILES)
+    directory = Path(tempfile.mkdtemp(prefix="weighbridge-bench-", dir=asked.directory))
+    try:
+        compile_tools(directory)
+        runs = [_one_run(directory / str(number), asked) for number in range(asked.runs)]
+        _print_report(runs, directory)
+    finally:
+        if asked.keep:
+            _say(f"kept: {directory}")
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
+    return 1 if report.missed(runs) else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--runs", type=int, default=1, help="a must counts as met if all meet it")
+    parser.add_argument("--quick", action="store_true", help="CPU of requests and chunks only")
+    parser.add_argument("--only", nargs="+", choices=_GROUPS, help="some of the groups of rows")
+    parser.add_argument("--seconds", type=float, default=6.0, help="for each request figure")
+    parser.add_argument(
+        "--directory", default=_DIRECTORY, help="where ledgers are kept: a real disk, not tmpfs"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave logs and ledgers there")
+    return parser.parse_args()
+
+
+def _one_run(directory: Path, asked: argparse.Namespace) -> Figures:
+    directory.mkdir()
+    for tool in ("upstream", "client", "reverse_proxy"):
+        if (built := directory.parent / tool).exists():
+            (directory / tool).symlink_to(built)
+    stage, figures = Stage(directory), Figures()
+    try:
+        constant, streams = start_upstreams(stage)
+        bench = Bench(stage, constant, streams, figures, _say)
+        bench.seconds = min(asked.seconds, _QUICK_SECONDS) if asked.quick else asked.seconds
+        for name, measure in _chosen(asked).items():
+            _say(f"{name} …")
+            before = len(stage.programs)
+            try:
+                measure(bench)
+            except (LoadFailedError, RuntimeError, TimeoutError, OSError) as error:
+                figures.failures.append(f"{name}: {error}")
+            stage.stop_since(before)
+    finally:
+        stage.stop_all()
+    return figures
+
+
+def _chosen(asked: argparse.Namespace) -> dict[str, Callable[[Bench], None]]:
+    if asked.quick:
+        return {
+            "requests": lambda bench: costs.measure_requests(bench, (32,)),
+            "chunks": lambda bench: costs.measure_chunks(bench, ("chunk_hidden",)),
+        }
+    return {name: _GROUPS[name] for name in asked.only or _GROUPS}
+
+
+def _print_report(runs: list[Figures], directory: Path) -> None:
+    checked = [text for run in runs for text in run.ledgers]
+    lines = [
+        "",
+        report.table(runs),
+        "",
+        f"{machine.describe(directory)}; {len(runs)} run(s), figures are medians.",
+        f"Ledgers equal to the upstream's own count: {len(checked)} ({', '.join(checked)}).",
+        *machine.left_out(),
+    ]
+    if problems := report.missed(runs):
+        lines += ["", "Missed:", *(f"- {problem}" for problem in problems)]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+_BEGAN = time.monotonic()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{time.monotonic() - _BEGAN:6.1f} s  {text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""The rows of the table, and what each must reach: the only place that says so."""
+
+# ruff: noqa: RUF001, RUF002 - the table's typography
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """One figure of the table; a measured value is within a bound if it is not above it.
+
+    ``unit`` is the unit of the value (``"× nginx"`` for a ratio, with its two parts beside it).
+    ``must`` misses fail the run; ``then`` is where the figure should go. None: only reported.
+    """
+
+    row: str
+    what: str
+    unit: str
+    must: float | None = None
+    then: float | None = None
+
+
+LIMITS = (
+    Limit(row="request_32", what="request, CPU, 32 connections", unit="× nginx", must=7, then=5),
+    Limit(row="request_1", what="request, CPU, 1 connection", unit="× nginx"),
+    Limit(row="request_128", what="request, CPU, 128 connections", unit="× nginx"),
+    Limit(
+        row="chunk_hidden",
+        what="streamed chunk, CPU, `usage: null` taken out",
+        unit="× nginx",
+        must=1.6,
+        then=1.3,
+    ),
+    Limit(row="chunk_asked", what="streamed chunk, CPU, usage asked for", unit="× nginx"),
+    Limit(row="latency_p50", what="added latency, 200 requests/s, p50", unit="ms", must=2, then=1),
+    Limit(row="latency_p99", what="added latency, 200 requests/s, p99", unit="ms", must=8, then=5),
+    Limit(
+        row="first_byte",
+        what="time to first byte added, 500 open streams, p99",
+        unit="ms",
+        must=10,
+        then=5,
+    ),
+    Limit(row="stream_memory", what="memory of an open stream", unit="kB", must=30, then=20),
+    Limit(row="streams_broken", what="1,000 streams at 20 chunks/s: broken", unit="", must=0),
+    Limit(
+        row="lateness",
+        what="1,000 streams at 20 chunks/s: lateness over direct, p99",
+        unit="ms",
+        must=50,
+        then=20,
+    ),
+    Limit(row="body_memory", what="20 MB request body: held", unit="× body", must=2, then=1),
+    Limit(row="start", what="start to first answer", unit="s", must=0.7, then=0.4),
+    Limit(row="idle_memory", what="idle memory", unit="MB", must=60, then=45),
+    Limit(
+        row="usage_p99",
+        what="`GET /usage/current`, 31 busy days, 15 series, writes running, p99",
+        unit="ms",
+        must=5,
+        then=1.5,
+    ),
+    Limit(
+        row="usage_p99_short",
+        what="the same with one busy day",
+        unit="ms",
+    ),
+    Limit(row="tls_request", what="TLS upstream: request, CPU, 32 connections", unit="× nginx"),
+    Limit(row="tls_chunk", what="TLS upstream: streamed chunk, CPU", unit="× nginx"),
+)
+
+QUICK = ("request_32", "chunk_hidden")
+"""What ``--quick`` measures."""

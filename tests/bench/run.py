@@ -1,0 +1,107 @@
+"""One run: what it measured, what its rows share, and the check of the ledger."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.bench import programs
+from tests.bench.bodies import stream_body
+from tests.bench.processes import Stage, wait_until
+from tests.bench.programs import Subject
+from tests.bench.upstreams import ConstantUpstream, Counts, StreamUpstream, Upstream
+
+CHUNKS = 101
+_SECONDS_TO_DRAIN = 30.0
+
+
+@dataclass(slots=True)
+class Figures:
+    """What one run measured: a value for each row, and what each program's own figure was."""
+
+    values: dict[str, float] = field(default_factory=dict)
+    beside: dict[str, dict[str, float]] = field(default_factory=dict)
+    ledgers: list[str] = field(default_factory=list)
+    mismatches: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def ratio(self, row: str, costs: dict[str, float]) -> None:
+        """Keep costs in microseconds by program; the row's value is Weighbridge's over nginx's."""
+        self.beside[row] = costs
+        self.values[row] = costs["Weighbridge"] / costs["nginx"]
+
+    def over_direct(self, row: str, delays: dict[str, float]) -> None:
+        """Keep delays in milliseconds by program; the row's value is what Weighbridge adds."""
+        self.beside[row] = delays
+        self.values[row] = max(delays["Weighbridge"] - delays["direct"], 0.0)
+
+    def alone(self, row: str, value: float) -> None:
+        """Keep a row that has no comparison."""
+        self.values[row] = value
+
+
+@dataclass(slots=True)
+class Bench:
+    """What the rows share: the stage, both upstreams, and how long to measure."""
+
+    stage: Stage
+    constant: ConstantUpstream
+    streams: StreamUpstream
+    figures: Figures
+    say: Callable[[str], None]
+    seconds: float = 6.0
+    """How long each figure of work A is measured."""
+    started: int = 0
+
+    def body(self, name: str, content: bytes) -> Path:
+        """Write a request body to where the load generators read it."""
+        path = self.stage.directory / f"{name}.json"
+        path.write_bytes(content)
+        return path
+
+    def stream(self, *, chunks: int = CHUNKS, gap_ms: int = 20, usage: bool = False) -> Path:
+        """Write the body of a request for a stream."""
+        name = f"stream-{chunks}-{gap_ms}-{usage}"
+        return self.body(name, stream_body(chunks=chunks, gap_ms=gap_ms, usage=usage))
+
+    @contextmanager
+    def weighbridge(self, upstream: Upstream) -> Iterator[Subject]:
+        """Run the proxy on a fresh ledger; at the end its sums must equal the upstream's count."""
+        self.started += 1
+        name = f"ledger-{self.started}"
+        installed = programs.install(self.stage, name, upstream)
+        subject = programs.await_subject(programs.start_weighbridge(self.stage, installed))
+        before = upstream.counts()
+        yield subject
+        self.compare(name, subject, lambda: upstream.counts() - before)
+        if status := subject.running.stop():
+            self.figures.failures.append(f"{name}: the proxy ended with status {status}")
+
+    def compare(self, name: str, subject: Subject, billed: Callable[[], Counts]) -> None:
+        """Wait until nothing is open, then hold the ledger against the upstream's count."""
+        wait_until(
+            lambda: programs.ledger_counts(subject)[1] == 0,
+            seconds=_SECONDS_TO_DRAIN,
+            what=f"{name}: requests stay open in the ledger",
+        )
+        ours, theirs = programs.ledger_counts(subject)[0], billed()
+        if ours == theirs:
+            self.figures.ledgers.append(f"{theirs.requests:,} requests")
+        else:
+            self.figures.mismatches.append(f"{name}: the ledger has {ours}, the upstream {theirs}")
+
+    def others(self, upstream: Upstream) -> list[Subject]:
+        """Start the programs to compare with: nginx, and Go and LiteLLM where they are."""
+        started = (
+            programs.start_nginx_proxy(self.stage, upstream),
+            programs.start_go_proxy(self.stage, upstream),
+            programs.start_litellm(self.stage, upstream),
+        )
+        return [subject for subject in started if subject]
+
+
+def stop(subjects: list[Subject]) -> None:
+    """End the programs to compare with."""
+    for subject in subjects:
+        if subject.program:
+            subject.running.stop()
