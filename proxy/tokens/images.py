@@ -1,0 +1,89 @@
+"""What an image costs: OpenAI's published tiles and patches, with the measured multipliers."""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.tokens.image_size import Size
+
+UNKNOWN_SIZE: Final = (512, 512)
+"""What a remote image is taken for: the median of those recorded has one tile."""
+
+_PATCH_PIXELS: Final = 32
+_TILE_PIXELS: Final = 512
+_LONG_SIDE_MAX: Final = 2048
+_SHORT_SIDE_MAX: Final = 768
+_LOW_DETAIL_PATCHES: Final = 70
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patches:
+    """So many tokens for each patch of 32 by 32 pixels, after scaling down to ``most``."""
+
+    pattern: re.Pattern[str]
+    multiplier: float
+    most: int = 1536
+
+    def tokens(self, size: Size, detail: str) -> int:
+        """Give the tokens of an image of ``size`` in pixels."""
+        patches = self._patches(*size)
+        if detail == "low":
+            patches = min(patches, _LOW_DETAIL_PATCHES)
+        return math.ceil(patches * self.multiplier) + 1
+
+    def _patches(self, width: float, height: float) -> int:
+        patches = _in(_PATCH_PIXELS, width) * _in(_PATCH_PIXELS, height)
+        if patches <= self.most:
+            return patches
+        scale = math.sqrt(self.most * _PATCH_PIXELS**2 / (width * height))
+        across, down = width * scale / _PATCH_PIXELS, height * scale / _PATCH_PIXELS
+        scale *= min(max(1, math.floor(across)) / across, max(1, math.floor(down)) / down)
+        return min(
+            _in(_PATCH_PIXELS, width * scale) * _in(_PATCH_PIXELS, height * scale), self.most
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiles:
+    """A base, and so many tokens for each tile of 512 by 512 pixels."""
+
+    pattern: re.Pattern[str]
+    base: int
+    tile: int
+
+    def tokens(self, size: Size, detail: str) -> int:
+        """Give the tokens of an image of ``size`` in pixels."""
+        if detail == "low":
+            return self.base
+        width, height = size
+        scale = min(1.0, _LONG_SIDE_MAX / max(size))
+        scale *= min(1.0, _SHORT_SIDE_MAX / (min(size) * scale))
+        return self.base + self.tile * (
+            _in(_TILE_PIXELS, width * scale) * _in(_TILE_PIXELS, height * scale)
+        )
+
+
+def _in(side: int, pixels: float) -> int:
+    return max(1, math.ceil(round(pixels / side, 9)))
+
+
+_PRICES: Final[tuple[Patches | Tiles, ...]] = (
+    Patches(pattern=re.compile(r"gpt-4\.1-mini"), multiplier=1.62),
+    Patches(pattern=re.compile(r"gpt-4\.1-nano"), multiplier=2.46),
+    Patches(pattern=re.compile(r"o4-mini"), multiplier=1.72),
+    Patches(pattern=re.compile(r"gpt-5-mini"), multiplier=1.2),
+    Patches(pattern=re.compile(r"gpt-5-nano"), multiplier=1.5),
+    Patches(pattern=re.compile(r"gpt-5\.[2-9]"), multiplier=1.2, most=2500),
+    Tiles(pattern=re.compile(r"gpt-4o-mini"), base=2833, tile=5667),
+    Tiles(pattern=re.compile(r"gpt-5"), base=70, tile=140),
+    Tiles(pattern=re.compile(r"o[13]"), base=75, tile=150),
+    Tiles(pattern=re.compile(r"computer-use"), base=65, tile=129),
+    Tiles(pattern=re.compile(r""), base=85, tile=170),
+)
+
+
+def image_tokens(model: str, size: Size | None, detail: str) -> int:
+    """Give the tokens of one image for ``model`` (bare) at ``detail`` (low, high or auto)."""
+    price = next(price for price in _PRICES if price.pattern.match(model))
+    return price.tokens(size or UNKNOWN_SIZE, detail)

@@ -1,0 +1,108 @@
+"""What pictures cost, and how large they are."""
+
+import base64
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.tokens.image_size import size_in_address, size_of, size_of_data_url
+from proxy.tokens.images import image_tokens
+
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 640, 480)
+GIF = b"GIF89a" + struct.pack("<HH", 640, 480)
+WEBP = b"RIFF\0\0\0\0WEBP"
+JPEG = b"\xff\xd8\xff\xe0\0\x04ab\xff\xff\xd0\x00\xff\xc0\0\x11\x08" + struct.pack(">HH", 480, 640)
+
+
+@pytest.mark.parametrize(
+    ("head", "size"),
+    [
+        (PNG, (640, 480)),
+        (GIF, (640, 480)),
+        (WEBP + b"VP8X" + bytes(8) + b"\x7f\x02\0\xdf\x01\0", (640, 480)),
+        (WEBP + b"VP8 " + bytes(10) + struct.pack("<HH", 640, 480), (640, 480)),
+        (WEBP + b"VP8L" + bytes(5) + (639 | 479 << 14).to_bytes(4, "little"), (640, 480)),
+        (WEBP + b"????" + bytes(20), None),
+        (JPEG + bytes(8), (640, 480)),
+        (b"\xff\xd8\xff\xc4\0\x03x", None),
+        (b"\xff\xd8" + bytes(40), None),
+        (PNG[:18], None),
+        (b"BM", None),
+    ],
+)
+def test_a_size_is_read_from_the_first_bytes(head: bytes, size: tuple[int, int] | None) -> None:
+    assert size_of(head) == size
+
+
+@pytest.mark.parametrize(
+    ("url", "size"),
+    [
+        ("data:image/png;base64," + base64.b64encode(PNG).decode(), (640, 480)),
+        ("data:image/png;charset=x;BASE64," + base64.b64encode(PNG).decode() + "A", (640, 480)),
+        ("data:image/png;base64,", None),
+        ("data:image/png;base64,=é", None),
+        ("data:image/png,plain", None),
+        ("data:;base64," + base64.b64encode(PNG[:16] + bytes(8)).decode(), None),
+        ("https://example.com/a.png", None),
+    ],
+)
+def test_a_data_url_is_read_as_far_as_needed(url: str, size: tuple[int, int] | None) -> None:
+    assert size_of_data_url(url) == size
+
+
+@pytest.mark.parametrize(
+    ("url", "size"),
+    [
+        ("https://example.com/id/800x400", (800, 400)),
+        ("https://example.com/cat-320x200.png", (320, 200)),
+        ("https://example.com/thumb/a.jpg/2560px-a.jpg", (2560, 1707)),
+        ("https://example.com/a.jpg", None),
+        ("/800x400", None),
+    ],
+)
+def test_an_address_may_tell_the_size(url: str, size: tuple[int, int] | None) -> None:
+    assert size_in_address(url) == size
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "detail", "tokens"),
+    [
+        ("gpt-4o", (512, 512), "auto", 85 + 170),
+        ("gpt-4o", (1024, 1024), "high", 85 + 4 * 170),
+        ("gpt-4o", (4096, 2048), "", 85 + 6 * 170),
+        ("gpt-4o", (3008, 2000), "", 85 + 6 * 170),
+        ("gpt-4o", (9, 9), "low", 85),
+        ("gpt-4o", None, "", 85 + 170),
+        ("gpt-4o-mini", (1, 1), "", 2833 + 5667),
+        ("gpt-5", (1, 1), "", 70 + 140),
+        ("o1", (1, 1), "", 75 + 150),
+        ("computer-use-preview", (1, 1), "", 65 + 129),
+        ("gpt-4.1-mini", (640, 480), "", 488),
+        ("gpt-5.6-luna", (330, 291), "", 133),
+        ("gpt-5-nano", (640, 480), "low", 106),
+        ("gpt-5-mini", (4000, 4000), "", 1827),
+        ("gpt-5-mini", (100_000, 1), "", 1845),
+    ],
+)
+def test_tiles_and_patches(
+    model: str, size: tuple[int, int] | None, detail: str, tokens: int
+) -> None:
+    assert image_tokens(model, size, detail) == tokens
+
+
+@given(
+    model=st.sampled_from(["gpt-4o", "gpt-5-mini", "gpt-5.4", "o1"]),
+    size=st.tuples(st.integers(1, 1 << 32), st.integers(1, 1 << 32)),
+    detail=st.sampled_from(["low", "high", "auto", ""]),
+)
+def test_a_picture_costs_something_and_has_a_ceiling(
+    model: str, size: tuple[int, int], detail: str
+) -> None:
+    assert 0 < image_tokens(model, size, detail) <= 3001
+
+
+@given(head=st.binary(max_size=64), start=st.sampled_from([b"", PNG[:8], b"\xff\xd8", WEBP]))
+def test_no_bytes_raise(head: bytes, start: bytes) -> None:
+    size_of(start + head)
