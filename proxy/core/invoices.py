@@ -11,24 +11,36 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from proxy.core.adjustments import Adjustment
 from proxy.core.money import ZERO, apportion, decimal_text, minor_digits
-from proxy.core.periods import utc_text
 from proxy.core.rating.order import Line
-from proxy.core.report import CurrentUsage, render_line, render_period
+from proxy.core.report import (
+    CurrentUsage,
+    all_lines,
+    render_completeness,
+    render_line,
+    render_period,
+)
 
 CSV_COLUMNS = (
     "metric", "model", "type", "service_tier", "context_class", "effective_from", "plan",
     "quantity", "priced_as", "charge_model", "unit_price", "package_size",
-    "precise_amount", "amount", "currency",
+    "precise_amount", "amount", "currency", "adjusts",
 )  # fmt: skip
+_FIGURES = frozenset({"quantity", "unit_price", "package_size", "precise_amount", "amount"})
+_FORMULAS = frozenset("=+-@\t\r")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvoiceLine:
-    """A line and its amount in whole cents (zero where it is unpriced)."""
+    """A line and its amount in whole cents (zero where it is unpriced).
+
+    ``adjusts`` is the closed period that the line belongs to, if it is not the invoice's own.
+    """
 
     line: Line
     amount: Decimal
+    adjusts: Adjustment | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +59,16 @@ class Invoice:
 
 def invoice(usage: CurrentUsage, number: str | None = None) -> Invoice:
     """Make an invoice of a rated period."""
-    precise = [ZERO if line.amount is None else line.amount for line in usage.lines]
+    lines = tuple(all_lines(usage))
+    precise = [ZERO if line.amount is None else line.amount for line, _ in lines]
     cents = apportion(precise, usage.amount, minor_digits(usage.currency))
-    lines = zip(usage.lines, cents, strict=True)
     return Invoice(
         number=number,
         usage=usage,
-        lines=tuple(InvoiceLine(line=line, amount=amount) for line, amount in lines),
+        lines=tuple(
+            InvoiceLine(line=line, amount=amount, adjusts=adjusts)
+            for (line, adjusts), amount in zip(lines, cents, strict=True)
+        ),
     )
 
 
@@ -78,12 +93,12 @@ def render_invoice(bill: Invoice) -> dict[str, Any]:
             "amount": decimal_text(bill.total, digits),
             "precise_amount": decimal_text(usage.precise, digits),
         },
-        "unpriced_requests": usage.completeness.unpriced,
+        "completeness": render_completeness(usage.completeness),
     }
 
 
-def render_csv(bill: Invoice) -> str:
-    """Return an invoice as CSV: a header, a row for each line, a row for the total.
+def render_csv(rendered: Mapping[str, Any]) -> str:
+    """Return a rendered invoice as CSV: a header, a row for each line, a row for the total.
 
     Text that a spreadsheet would take for a formula (a model's name comes from outside) gets an
     apostrophe in front.
@@ -91,15 +106,25 @@ def render_csv(bill: Invoice) -> str:
     out = io.StringIO()
     rows = csv.DictWriter(out, CSV_COLUMNS, restval="", extrasaction="ignore")
     rows.writeheader()
-    for line in bill.lines:
-        row = _render_invoice_line(bill, line)
-        rows.writerow({key: _plain(value) for key, value in row.items()})
-    rows.writerow(_total_row(bill))
+    for line in rendered["lines"]:
+        adjusts = line.get("adjusts") or {}
+        row = line | {"adjusts": adjusts.get("number", "")}
+        rows.writerow({key: _plain(key, value) for key, value in row.items()})
+    period, total = rendered["period"], rendered["total"]
+    rows.writerow(
+        {
+            "metric": "total",
+            "type": f"{period['start']}/{period['end']}",
+            "precise_amount": total["precise_amount"],
+            "amount": total["amount"],
+            "currency": rendered["currency"],
+        }
+    )
     return out.getvalue()
 
 
 def _render_invoice_line(bill: Invoice, line: InvoiceLine) -> dict[str, Any]:
-    rendered = render_line(line.line, bill.usage.subscription.plan)
+    rendered = render_line(line.line, bill.usage.subscription.plan, line.adjusts)
     unpriced = line.line.amount is None
     digits = minor_digits(bill.usage.currency)
     return rendered | {
@@ -109,17 +134,7 @@ def _render_invoice_line(bill: Invoice, line: InvoiceLine) -> dict[str, Any]:
     }
 
 
-def _total_row(bill: Invoice) -> Mapping[str, str]:
-    usage, digits = bill.usage, minor_digits(bill.usage.currency)
-    start, end = utc_text(usage.period.start), utc_text(usage.period.end)
-    return {
-        "metric": "total",
-        "type": f"{start}/{end}",
-        "precise_amount": decimal_text(usage.precise, digits),
-        "amount": decimal_text(bill.total, digits),
-        "currency": usage.currency,
-    }
-
-
-def _plain(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value[:1] in {*"=+-@\t\r"} else value
+def _plain(column: str, value: object) -> object:
+    if column in _FIGURES or not isinstance(value, str) or value[:1] not in _FORMULAS:
+        return value
+    return f"'{value}"

@@ -1,11 +1,12 @@
 """Current usage: a subscription's open period, rated, with what is known of its completeness."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from proxy.core.adjustments import Adjustment
 from proxy.core.book import PriceBook
 from proxy.core.money import decimal_text, half_up, minor_digits, ratio, total
 from proxy.core.periods import Period, utc_text
@@ -42,7 +43,8 @@ class Completeness:
 class CurrentUsage:
     """A rated period. ``precise`` is the exact sum; ``amount`` it, rounded half up once.
 
-    ``budget`` is what is left of the subscription's limits, as shown (None: no limits).
+    ``adjustments`` are charged here for periods that are closed. ``budget`` is what is left of the
+    subscription's limits, as shown (None: no limits).
     """
 
     subscription: Subscription
@@ -52,6 +54,7 @@ class CurrentUsage:
     precise: Decimal
     completeness: Completeness
     budget: Mapping[str, Any] | None = None
+    adjustments: tuple[Adjustment, ...] = ()
 
     @property
     def amount(self) -> Decimal:
@@ -69,6 +72,7 @@ def current_usage(
     open_requests: int = 0,
     deferred_requests: int = 0,
     budget: Mapping[str, Any] | None = None,
+    adjustments: tuple[Adjustment, ...] = (),
 ) -> CurrentUsage:
     """Rate a period's sums and count its requests.
 
@@ -76,12 +80,13 @@ def current_usage(
     answered for them.
     """
     lines = rate(book, sums, bounds)
+    charged = [line.amount for line in lines if line.amount is not None]
     return CurrentUsage(
         subscription=subscription,
         currency=book.currency,
         period=period,
         lines=lines,
-        precise=total([line.amount for line in lines if line.amount is not None]),
+        precise=total([*charged, *(adjustment.precise for adjustment in adjustments)]),
         completeness=Completeness(
             states=count_states(sums),
             open=open_requests,
@@ -89,6 +94,7 @@ def current_usage(
             unpriced=count_unpriced(lines, sums),
         ),
         budget=budget,
+        adjustments=adjustments,
     )
 
 
@@ -126,25 +132,32 @@ def render(usage: CurrentUsage) -> dict[str, Any]:
     strings, too. What only some lines have (class, version, plan, tiers) is left out of others.
     """
     digits = minor_digits(usage.currency)
-    states = usage.completeness.states
     return {
         "customer": usage.subscription.customer.external_id,
         "subscription": usage.subscription.external_id,
         "plan": usage.subscription.plan,
         "currency": usage.currency,
         "period": render_period(usage.period),
-        "lines": [render_line(line, usage.subscription.plan) for line in usage.lines],
+        "lines": [
+            render_line(line, usage.subscription.plan, adjustment)
+            for line, adjustment in all_lines(usage)
+        ],
         "total": {
             "amount": decimal_text(usage.amount, digits),
             "precise_amount": decimal_text(usage.precise, digits),
         },
-        "completeness": {
-            **{state.value: states[state] for state in COUNTED},
-            "open": usage.completeness.open,
-            "deferred": usage.completeness.deferred,
-            "unpriced": usage.completeness.unpriced,
-        },
+        "completeness": render_completeness(usage.completeness),
         "budget": usage.budget,
+    }
+
+
+def render_completeness(completeness: Completeness) -> dict[str, int]:
+    """Return the counts of requests as JSON."""
+    return {
+        **{state.value: completeness.states[state] for state in COUNTED},
+        "open": completeness.open,
+        "deferred": completeness.deferred,
+        "unpriced": completeness.unpriced,
     }
 
 
@@ -157,7 +170,14 @@ def render_period(period: Period) -> dict[str, str]:
     }
 
 
-def render_line(line: Line, plan: str) -> dict[str, Any]:
+def all_lines(usage: CurrentUsage) -> Iterator[tuple[Line, Adjustment | None]]:
+    """Yield the period's lines, then those that adjust closed periods, each with which one."""
+    yield from ((line, None) for line in usage.lines)
+    for adjustment in usage.adjustments:
+        yield from ((line, adjustment) for line in adjustment.lines)
+
+
+def render_line(line: Line, plan: str, adjusts: Adjustment | None = None) -> dict[str, Any]:
     """Return a line as JSON; ``plan`` is the subscription's now, named where it differs."""
     rendered: dict[str, Any] = {
         "metric": line.metric.value,
@@ -179,6 +199,8 @@ def render_line(line: Line, plan: str) -> dict[str, Any]:
         rendered["effective_from"] = utc_text(line.effective_from)
     if line.plan != plan:
         rendered["plan"] = line.plan
+    if adjusts is not None:
+        rendered["adjusts"] = {"number": adjusts.number, "period": render_period(adjusts.period)}
     return rendered
 
 

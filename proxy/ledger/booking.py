@@ -2,16 +2,19 @@
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 from proxy.core.usage import Metric, RequestState
 from proxy.errors import BadRequestError
 from proxy.ledger import statements
 from proxy.ledger.identities import Identities, Owner
+from proxy.ledger.late import note_late
+from proxy.ledger.limiting import Booked, EventRow, Limiting
 from proxy.ledger.port import Admission, OpenCall, Refusal, Settlement
+from proxy.ledger.rows import read_sequence
 from proxy.ledger.series import Dimensions, SeriesNumbers
+from proxy.ledger.slots import QUARTER_US, QUARTERS_A_DAY
 
-QUARTER_US = 900 * 1_000_000
-QUARTERS_A_DAY = 96
 RAW_USAGE_BYTES = 4096
 LARGEST_QUANTITY = 1 << 53
 LAST_USED_STEP_US = 60 * 1_000_000
@@ -20,9 +23,7 @@ _OK = range(200, 300)
 _PLAIN = {state: str(state.value) for state in RequestState}
 """sqlite3 binds plain strings by a short way, and asks around for adapters of any subclass."""
 _REQUESTS = str(Metric.REQUESTS.value)
-
-EventRow = tuple[int, int, int, int, int, int]
-"""subscription, request, n, series, time in µs, quantity"""
+_NOTHING = (None, None)
 
 
 class UnexpectedRowsError(Exception):
@@ -32,9 +33,10 @@ class UnexpectedRowsError(Exception):
 class Entries:
     """The rows of some settlements."""
 
-    __slots__ = ("events", "quarters", "requests")
+    __slots__ = ("events", "limited", "quarters", "requests")
 
     def __init__(self) -> None:
+        self.limited: list[Booked] = []
         self.requests: list[tuple[object, ...]] = []
         self.events: list[EventRow] = []
         self.quarters: dict[tuple[int, int], int] = {}
@@ -48,10 +50,12 @@ class Booking:
         self._identities = Identities()
         self._series = SeriesNumbers()
         self._last_used: dict[int, int] = {}
+        self._limiting = Limiting()
 
     def forget(self) -> None:
         """Forget what was learnt in a transaction that is rolled back."""
         self._identities.forget()
+        self._limiting.forget()
         self._series.forget()
         self._last_used.clear()
 
@@ -59,27 +63,62 @@ class Booking:
         self, connection: sqlite3.Connection, calls: Sequence[OpenCall]
     ) -> list[Admission | Refusal]:
         """Decide, and insert the admitted ones."""
-        rows = [self._opening(connection, call) for call in calls]
-        outcomes: list[Admission | Refusal] = [Admission(request_id=call.id) for call in calls]
-        if self._insert(connection, rows) != len(rows):
-            self._identities.refresh(connection)
-            outcomes = [self._decide(connection, call) for call in calls]
-            admitted = [
-                self._opening(connection, call)
-                for call, outcome in zip(calls, outcomes, strict=True)
-                if isinstance(outcome, Admission)
-            ]
-            if self._insert(connection, admitted) != len(admitted):
+        outcomes = self._decide(connection, calls)
+        if not self._insert(connection, calls, outcomes):
+            self._limiting.undo()
+            self._refresh(connection)
+            refused = {call.id: self._refuse_revoked(connection, call) for call in calls}
+            outcomes = self._decide(connection, [call for call in calls if not refused[call.id]])
+            decided = iter(outcomes)
+            outcomes = [refused[call.id] or next(decided) for call in calls]
+            if not self._insert(connection, calls, outcomes):
                 raise UnexpectedRowsError
         self._note_use(connection, calls)
         return outcomes
 
-    def _insert(self, connection: sqlite3.Connection, rows: list[tuple[object, ...]]) -> int:
-        return statements.OPEN.run(
-            connection, rows, before=(self._worker_id,), after=(self._identities.sequence,)
-        )
+    def finish(self, connection: sqlite3.Connection) -> None:
+        """Write what is written once a transaction: call it before its commit."""
+        self._limiting.finish(connection)
 
-    def _opening(self, connection: sqlite3.Connection, call: OpenCall) -> tuple[object, ...]:
+    def committed(self) -> None:
+        """Tell what is now a fact."""
+        self._limiting.committed()
+
+    def _refresh(self, connection: sqlite3.Connection) -> None:
+        """Learn the configuration anew."""
+        self._identities.refresh(connection)
+        self._limiting.refresh(connection)
+
+    def _decide(
+        self, connection: sqlite3.Connection, calls: Sequence[OpenCall]
+    ) -> list[Admission | Refusal]:
+        if self._limiting.anyone:
+            return self._limiting.decide(connection, calls)
+        return [Admission(request_id=call.id) for call in calls]
+
+    def _insert(
+        self,
+        connection: sqlite3.Connection,
+        calls: Sequence[OpenCall],
+        outcomes: Sequence[Admission | Refusal],
+    ) -> bool:
+        """Insert the admitted; False, and nothing, where the configuration has changed."""
+        rows = [
+            self._opening(connection, call)
+            for call, outcome in zip(calls, outcomes, strict=True)
+            if isinstance(outcome, Admission)
+        ]
+        if not rows:
+            return read_sequence(connection) == self._identities.sequence
+        statement = statements.OPEN
+        reserved = self._limiting.reserved
+        if reserved:
+            rows = [(*row, *reserved.get(row[0], _NOTHING)) for row in rows]
+            statement = statements.OPEN_RESERVING
+        before, after = (self._worker_id,), (self._identities.sequence,)
+        return statement.run(connection, rows, before=before, after=after) == len(rows)
+
+    def _opening(self, connection: sqlite3.Connection, call: OpenCall) -> tuple[Any, ...]:
         key = call.key
         key_id = subscription_id = segment_id = None
         if key is not None:
@@ -100,14 +139,14 @@ class Booking:
             call.attempt,
         )
 
-    def _decide(self, connection: sqlite3.Connection, call: OpenCall) -> Admission | Refusal:
-        if call.key is not None and self._identities.is_revoked(connection, call.key.id):
-            return Refusal(
-                status=401,
-                code="invalid_api_key",
-                message=f"The API key {call.key_prefix}… was revoked: use another one.",
-            )
-        return Admission(request_id=call.id)
+    def _refuse_revoked(self, connection: sqlite3.Connection, call: OpenCall) -> Refusal | None:
+        if call.key is None or not self._identities.is_revoked(connection, call.key.id):
+            return None
+        return Refusal(
+            status=401,
+            code="invalid_api_key",
+            message=f"The API key {call.key_prefix}… was revoked: use another one.",
+        )
 
     def _note_use(self, connection: sqlite3.Connection, calls: Sequence[OpenCall]) -> None:
         """Keep the keys' last use, to the minute: a write for every call would cost too much."""
@@ -127,14 +166,19 @@ class Booking:
 
     def book(self, connection: sqlite3.Connection, settlements: Sequence[Settlement]) -> None:
         """Settle requests, none of which is settled: :class:`UnexpectedRowsError` otherwise."""
-        entries = Entries()
-        for settlement in settlements:
-            self._enter(connection, settlement, self._owner(connection, settlement), entries)
-        if statements.SETTLE.run(connection, entries.requests) != len(entries.requests):
-            raise UnexpectedRowsError
+        entries = self._entries(connection, settlements)
+        if not self._settle(connection, entries):
+            if read_sequence(connection) == self._identities.sequence:
+                raise UnexpectedRowsError
+            self._refresh(connection)
+            entries = self._entries(connection, settlements)
+            if not self._settle(connection, entries):
+                raise UnexpectedRowsError
         if statements.INSERT_EVENTS.run(connection, entries.events) != len(entries.events):
             raise UnexpectedRowsError
         _add(connection, entries.quarters)
+        if entries.limited:
+            self._limiting.book(connection, entries.limited, entries.events)
 
     def book_one(self, connection: sqlite3.Connection, settlement: Settlement) -> bool:
         """Settle a request; False, and nothing, if it had been settled."""
@@ -144,17 +188,37 @@ class Booking:
         self, connection: sqlite3.Connection, settlement: Settlement, owner: Owner | None
     ) -> bool:
         """Settle a request of this owner; only events that are new move sums."""
+        if read_sequence(connection) != self._identities.sequence:
+            self._refresh(connection)
         entries = Entries()
         self._enter(connection, settlement, owner, entries)
-        if not statements.SETTLE.run(connection, entries.requests):
+        if not self._settle(connection, entries):
             return False
         sums: dict[tuple[int, int], int] = {}
-        for event in entries.events:
-            if statements.INSERT_EVENTS.run(connection, [event]):
-                slot = event[3], event[4] // QUARTER_US
-                sums[slot] = sums.get(slot, 0) + event[5]
+        new = [e for e in entries.events if statements.INSERT_EVENTS.run(connection, [e])]
+        for event in new:
+            slot = event[3], event[4] // QUARTER_US
+            sums[slot] = sums.get(slot, 0) + event[5]
         _add(connection, sums)
+        if entries.limited:
+            self._limiting.book(connection, entries.limited, new)
         return True
+
+    def _entries(
+        self, connection: sqlite3.Connection, settlements: Sequence[Settlement]
+    ) -> Entries:
+        entries = Entries()
+        for settlement in settlements:
+            self._enter(connection, settlement, self._owner(connection, settlement), entries)
+        return entries
+
+    def _settle(self, connection: sqlite3.Connection, entries: Entries) -> bool:
+        if entries.limited:
+            self._limiting.prepare(connection, entries.limited)
+        after = (self._identities.sequence,)
+        return statements.SETTLE.run(connection, entries.requests, after=after) == len(
+            entries.requests
+        )
 
     def known_owner(self, connection: sqlite3.Connection, digest: bytes) -> Owner | None:
         """Return whom a digest names."""
@@ -194,6 +258,12 @@ class Booking:
         elif state is not RequestState.ABANDONED:
             state = RequestState.FAILED
         entries.requests.append(_settled(settlement, state, (key_id, subscription_id, segment_id)))
+        if self._limiting.anyone and subscription_id is not None:
+            owners = self._limiting.owners(
+                connection, key_id, subscription_id, settlement.opened_at_us
+            )
+            if owners:
+                entries.limited.append(Booked(settlement, owners, len(entries.events)))
         if owner is not None and segment_id is not None and state is not RequestState.DEFERRED:
             self._enter_events(connection, settlement, (owner.subscription_id, segment_id), entries)
 
@@ -222,15 +292,19 @@ class Booking:
         n = 0
         metric, kind, quantity = _REQUESTS, state, 1
         for used in (None, *settlement.measurement.usage.quantities):
+            by_type, priced_by = types, dimensions
             if used is not None:
+                if used.model is not None:
+                    priced_by = dimensions._replace(model=used.model)
+                    by_type = self._series.types(priced_by)
                 n += 1
                 metric, kind, quantity = used.metric, used.type, used.quantity
                 if quantity > LARGEST_QUANTITY:
                     msg = f"A quantity of {quantity} {metric} can't be right: it is not recorded."
                     raise BadRequestError(msg)
-            series_id = types.get((metric, kind))
+            series_id = by_type.get((metric, kind))
             if series_id is None:
-                series_id = self._series.intern(connection, dimensions, metric, kind)
+                series_id = self._series.intern(connection, priced_by, metric, kind)
             events.append((subscription_id, request_id, n, series_id, opened_at_us, quantity))
             slot = series_id, quarter
             sums[slot] = sums.get(slot, 0) + quantity
@@ -260,6 +334,7 @@ def _add(connection: sqlite3.Connection, quarters: dict[tuple[int, int], int]) -
     """Add to the sums of the quarters and of their days."""
     if not quarters:
         return
+    note_late(connection, quarters)
     days: dict[tuple[int, int], int] = {}
     for (series_id, quarter), quantity in quarters.items():
         slot = series_id, quarter // QUARTERS_A_DAY

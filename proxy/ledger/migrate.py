@@ -32,7 +32,7 @@ def migrate(connection: sqlite3.Connection) -> int:
         msg = f"SQLite {sqlite3.sqlite_version} is too old: the ledger needs {needed} or later."
         raise SettingsError(msg)
     steps = migrations()
-    before = _version(connection, newest=steps[-1][0])
+    before = check_version(connection)
     connection.execute("PRAGMA journal_mode = WAL")
     for number, sql in steps:
         if number > before:
@@ -40,7 +40,12 @@ def migrate(connection: sqlite3.Connection) -> int:
     return before
 
 
-def _version(connection: sqlite3.Connection, *, newest: int) -> int:
+def check_version(connection: sqlite3.Connection) -> int:
+    """Return a database's schema version, 0 for an empty one.
+
+    Raises :class:`SettingsError` for one that is newer than this program, or no ledger.
+    """
+    newest = migrations()[-1][0]
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()

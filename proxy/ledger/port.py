@@ -1,13 +1,19 @@
 """What the rest of the program may ask of a ledger; values in, values out, no SQL."""
 
-from collections.abc import Awaitable, Sequence
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
+from proxy.core.rating import PricedRequest
+from proxy.core.allowances import Allowance
+from proxy.core.budgets import LimitStanding
+from proxy.core.reservations import Bounds
 from proxy.core.series import SeriesSum as SeriesSum
 from proxy.core.subscriptions import ApiKey, Customer, Segment, Subscription
 from proxy.core.usage import Measurement
+from proxy.ledger.periods import Activity, ClosedPeriod, Closing, LateSum, PeriodSums
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,13 +34,19 @@ class OpenCall:
     stream: bool
     body_bytes: int
     attempt: int
+    bounds: Bounds | None = None
+    """What it can use at most; needed where its key or subscription is limited."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """The request is in the ledger, durably, and may go upstream."""
+    """The request is in the ledger, durably, and may go upstream.
+
+    ``allowance`` is what its client may be told of its limits, if there is anything to tell.
+    """
 
     request_id: int
+    allowance: Allowance | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +54,16 @@ class Refusal:
     """The request may not go upstream; nothing of it is kept.
 
     ``status`` and ``code`` are OpenAI's (``429``, ``insufficient_quota``); ``message`` says what
-    happened and what to do.
+    happened and what to do. ``retry_after_s`` is None where asking again is no use.
+    ``limits_changed``: ask at once again, with the bounds that the request came without.
     """
 
     status: int
     code: str
     message: str
     retry_after_s: float | None = None
+    allowance: Allowance | None = None
+    limits_changed: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,6 +98,10 @@ class Standing:
     sums: Sequence[SeriesSum]
     open: int
     deferred: int
+    late: Sequence[LateSum] = ()
+    """What came late for closed periods, and waits to be billed."""
+    closed_through: datetime | None = None
+    """The end of the subscription's last closed period."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +129,50 @@ class AdoptedBook:
     adopted_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRecord:
+    """A usage event as it is kept; its transaction id is ``{request id}.{n}``."""
+
+    n: int
+    metric: str
+    type: str
+    quantity: int
+    model: str
+    service_tier: str
+    context_class: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRecord:
+    """All that the ledger knows of a request; what it does not know is None, or ``""``.
+
+    ``raw_usage`` is the usage as the provider sent it (bounded).
+    """
+
+    id: int
+    state: str
+    opened_at: datetime
+    settled_at: datetime | None
+    key_prefix: str
+    customer: str
+    subscription: str
+    plan: str
+    endpoint: str
+    stream: bool
+    attempt: int
+    body_bytes: int
+    model_requested: str
+    model: str
+    service_tier: str
+    context_class: str
+    upstream_status: int | None
+    reasoning_tokens: int | None
+    notes: tuple[str, ...]
+    raw_usage: bytes
+    events: Sequence[EventRecord]
+
+
 class Ledger(Protocol):
     """The record. Every write is durable (fsynced) when its awaitable is done.
 
@@ -120,11 +183,14 @@ class Ledger(Protocol):
     def open(self, call: OpenCall) -> Awaitable[Admission | Refusal]:
         """Admit a request: decide, reserve and insert in one transaction."""
 
-    def settle(self, settlement: Settlement) -> Awaitable[bool]:
+    def settle(self, settlement: Settlement) -> asyncio.Future[bool]:
         """Record how a request ended; False if it had been settled before."""
 
     async def recover(self) -> int:
         """Abandon what workers that died left open, nobody else's; return how many that were."""
+
+    async def prune_unowned(self, before_us: int) -> int:
+        """Delete requests that failed before then with keys that never worked; return how many."""
 
     async def key(self, digest: bytes) -> ApiKey | None:
         """Look a key up by its digest; revoked ones come back with ``revoked`` set."""
@@ -173,11 +239,68 @@ class Ledger(Protocol):
         number of events.
         """
 
+    async def request(self, request_id: int) -> RequestRecord | None:
+        """Return all that is known of one request."""
+
     async def adopt_book(self, text: str, sha256: str) -> AdoptedBook:
         """Put a price book in force for every worker (nothing changes if it already is)."""
 
-    async def book(self) -> AdoptedBook | None:
-        """Return the price book in force."""
+    async def book(self, sequence: int | None = None) -> AdoptedBook | None:
+        """Return the price book in force, or the one that was adopted with a sequence number."""
+
+    async def priced_request(self, request_id: int) -> Sequence[PricedRequest]:
+        """Return what rating needs to know of a request: one for each place its events are in."""
+
+    async def leads(self) -> bool:
+        """Tell whether this worker is the one that does what only one may; it stays so."""
+
+    async def period_sums(self, external_id: str, windows: Sequence[datetime]) -> PeriodSums | None:
+        """Return what an invoice of the windows is made from; None: no such subscription."""
+
+    async def late_within(
+        self, subscription_id: int, start: datetime, end: datetime
+    ) -> Sequence[LateSum]:
+        """Return what came late for ``[start, end)`` and is billed already."""
+
+    async def close_period(self, closing: Closing) -> ClosedPeriod:
+        """Close a period, once; ConflictError if it is no longer what the invoice says."""
+
+    async def closed_periods(self, external_id: str | None = None) -> Sequence[ClosedPeriod]:
+        """Return the closed periods of one subscription, or all, in the order of their numbers."""
+
+    async def closed_period(self, external_id: str, at: datetime) -> ClosedPeriod | None:
+        """Return the first closed period of a subscription that ends after a moment."""
+
+    async def activity(self, *, after: str = "", limit: int = 200) -> Sequence[Activity]:
+        """Return where the next subscriptions by external id stand, for closing."""
+
+    async def activity_of(self, external_id: str) -> Activity | None:
+        """Return where one subscription stands, for closing; None: no such subscription."""
+
+    async def set_limits(
+        self,
+        values: Mapping[str, Any],
+        *,
+        subscription: str | None = None,
+        key: str | None = None,
+    ) -> None:
+        """Set limits of a subscription, or of the key that a prefix or id names, over its plan's.
+
+        ``values`` are fields of :class:`proxy.core.plans.Limits`; None is without limit.
+        """
+
+    async def clear_limits(
+        self, *, subscription: str | None = None, key: str | None = None
+    ) -> bool:
+        """Forget what was set: the plan's limits hold. False if nothing was set."""
+
+    async def limits(
+        self, subscription: str, *, key_id: int | None = None
+    ) -> Sequence[LimitStanding]:
+        """Return where a subscription and its keys (or the one) stand, as far as limited."""
+
+    async def limited(self) -> Sequence[str]:
+        """Return the subscriptions for which, or for whose keys, operators set limits."""
 
     async def close(self) -> None:
         """Finish what is queued and let go of every file."""

@@ -8,8 +8,11 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from proxy.core.usage import Measurement, Metric, Quantity, RequestState, TokenType, Usage
+from proxy.errors import ProxyError
+from proxy.ledger import spool
 from proxy.ledger.booking import Booking
 from proxy.ledger.identities import Owner
 from proxy.ledger.locks import WorkerLock
@@ -20,6 +23,13 @@ _LOG = logging.getLogger(__name__)
 BYTES_PER_TOKEN = 4
 ABANDONED_NOTE = "abandoned: input estimated from the body's length, output unknown"
 _PAGE = 500
+
+
+class Recovered(NamedTuple):
+    """How many requests were abandoned, and the spool's files that are booked now."""
+
+    abandoned: int
+    replayed: list[Path]
 
 
 def register(connection: sqlite3.Connection, database: Path, now_us: int) -> WorkerLock:
@@ -48,24 +58,42 @@ def recover(
     database: Path,
     worker_id: int,
     now_us: int,
-) -> int:
-    """Abandon what dead workers left open; return how many requests that were.
+    spool_directory: Path | None,
+) -> Recovered:
+    """Abandon what dead workers left open, once what they had spooled is booked.
 
     Runs in a transaction under the write lock. ``deferred`` requests stay as they are.
+    ``spool_directory`` is where workers spool, if they do. A dead worker's files are listed when
+    its lock is held: it may have written one just before it died.
     """
     abandoned = 0
-    for dead in _others(connection, worker_id):
+    replayed: list[Path] = []
+    spooled = spool.files(spool_directory) if spool_directory else {}
+    for dead in sorted({*_others(connection, worker_id), *spooled} - {worker_id}):
         lock = WorkerLock.take_over(database, dead)
         if lock is None:
             continue
         try:
+            if spool_directory is not None:
+                for path in spool.files(spool_directory).get(dead, ()):
+                    _replay(connection, booking, path)
+                    replayed.append(path)
             abandoned += _abandon(connection, booking, dead, now_us)
             connection.execute("DELETE FROM workers WHERE id = ?", (dead,))
         finally:
             lock.remove()
     if abandoned:
         _LOG.warning("%d requests of workers that ended were abandoned", abandoned)
-    return abandoned
+    return Recovered(abandoned, replayed)
+
+
+def _replay(connection: sqlite3.Connection, booking: Booking, path: Path) -> None:
+    for settlement in spool.read_file(path):
+        try:
+            booking.book_one(connection, settlement)
+        except ProxyError as error:
+            # One that can never be booked must not keep the others from it, nor its file here.
+            _LOG.error("a settlement in %s can't be booked: %s", path.name, error.message)  # noqa: TRY400
 
 
 def _others(connection: sqlite3.Connection, worker_id: int) -> list[int]:

@@ -103,9 +103,14 @@ def read_customer(connection: sqlite3.Connection, external_id: str) -> Customer 
     return None if row is None else _customer(row)
 
 
-def read_subscriptions(connection: sqlite3.Connection, now_us: int) -> list[Subscription]:
-    """Return all subscriptions by external id."""
-    rows = connection.execute(f"{_SUBSCRIPTIONS} ORDER BY s.external_id", (now_us,))
+def read_subscriptions(
+    connection: sqlite3.Connection, now_us: int, *, after: str = "", limit: int = -1
+) -> list[Subscription]:
+    """Return subscriptions by external id: all, or so many that come ``after`` one."""
+    rows = connection.execute(
+        f"{_SUBSCRIPTIONS} WHERE s.external_id > ? ORDER BY s.external_id LIMIT ?",
+        (now_us, after, limit),
+    )
     return [_subscription(row) for row in rows]
 
 
@@ -138,10 +143,12 @@ def read_segments(connection: sqlite3.Connection, subscription_id: int) -> list[
     ]
 
 
-def read_book(connection: sqlite3.Connection) -> AdoptedBook | None:
-    """Return the price book in force."""
+def read_book(connection: sqlite3.Connection, sequence: int | None = None) -> AdoptedBook | None:
+    """Return the price book in force, or the one with this sequence number."""
     row = connection.execute(
-        "SELECT sequence, text, sha256, adopted_at_us FROM books ORDER BY sequence DESC LIMIT 1"
+        "SELECT sequence, text, sha256, adopted_at_us FROM books WHERE sequence = ? OR ? IS NULL"
+        " ORDER BY sequence DESC LIMIT 1",
+        (sequence, sequence),
     ).fetchone()
     if row is None:
         return None

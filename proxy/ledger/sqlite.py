@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Self
 
 from proxy.clock import now_us
-from proxy.core.subscriptions import ApiKey, Customer, Segment, Subscription
+from proxy.core.subscriptions import Customer, Segment, Subscription
 from proxy.errors import LedgerUnavailableError
-from proxy.ledger import keys, recovery, rows
+from proxy.ledger import keys, pruning, recovery, rows, spool
+from proxy.ledger.billing import SqliteBilling
 from proxy.ledger.booking import Booking
 from proxy.ledger.checkpoints import Checkpointer
 from proxy.ledger.connection import Reader, configure, connect
 from proxy.ledger.faults import unavailable
+from proxy.ledger.leading import LeadLock
+from proxy.ledger.limit_owners import LedgerBook
+from proxy.ledger.limit_verbs import SqliteLimits
 from proxy.ledger.locks import WorkerLock, WriteLock
 from proxy.ledger.migrate import migrate
 from proxy.ledger.port import (
@@ -24,9 +28,11 @@ from proxy.ledger.port import (
     KeyRecord,
     OpenCall,
     Refusal,
+    RequestRecord,
     Settlement,
     Standing,
 )
+from proxy.ledger.requests import read_request
 from proxy.ledger.rows import to_us
 from proxy.ledger.standing import read_standing
 from proxy.ledger.transactions import Fault, Transactions
@@ -40,7 +46,18 @@ def no_fault(_: str) -> None:
     """Let every named point pass."""
 
 
-class SqliteLedger:
+def no_spool() -> bool:
+    """Say that there is no spool, so nothing is in it."""
+    return False
+
+
+_SPOOLED = (
+    "Usage could not be recorded in the ledger for a while and waits to be: until it is, requests "
+    "with a limit are not admitted. Try again in a moment."
+)
+
+
+class SqliteLedger(SqliteBilling, SqliteLimits):
     """:class:`proxy.ledger.port.Ledger` on SQLite. Make it with :meth:`open_database`."""
 
     def __init__(
@@ -50,9 +67,14 @@ class SqliteLedger:
         self._clock = clock
         self._booking = booking
         self._worker = worker
+        self._spool: Path | None = None
         self._reader = Reader(path)
         self._checkpointer = Checkpointer(path)
+        self._lead = LeadLock(path)
+        self._book_read = LedgerBook()
         self._writer: GroupWriter
+        self.spooled: Callable[[], bool] = no_spool
+        """Whether settlements wait in the spool: what is spent is not known then."""
 
     @classmethod
     async def open_database(
@@ -62,6 +84,7 @@ class SqliteLedger:
         *,
         worker: bool = True,
         fault: Fault = no_fault,
+        spool_directory: Path | None = None,
         pending_limit: int = PENDING_LIMIT,
         stall_limit_s: float = STALL_LIMIT_S,
     ) -> Self:
@@ -78,6 +101,7 @@ class SqliteLedger:
             lock = await asyncio.to_thread(_prepare, file, clock, worker=worker)
             booking = Booking(lock.worker_id if lock else 0)
             ledger = cls(file, clock, booking, lock)
+            ledger._spool = spool_directory
             ledger._writer = GroupWriter(
                 Transactions(file, booking, fault),
                 partial(connect, file),
@@ -112,29 +136,41 @@ class SqliteLedger:
         if self._worker is None:
             msg = "This program opened the ledger to look at it: it can't admit requests."
             raise LedgerUnavailableError(msg)
+        if call.bounds is not None and self.spooled():
+            raise LedgerUnavailableError(_SPOOLED)
         return self._writer.open(call)
 
-    def settle(self, settlement: Settlement) -> Awaitable[bool]:
+    def settle(self, settlement: Settlement) -> asyncio.Future[bool]:
         """Record how a request ended; False if it had been settled before, or never opened."""
         return self._writer.settle(settlement)
 
     async def recover(self) -> int:
         """Abandon what workers that died left open; return how many requests that were."""
         now_us = self._clock()
-        return await self._writer.change(
+        recovered = await self._writer.change(
             partial(
                 recovery.recover,
                 booking=self._booking,
                 database=self._path,
                 worker_id=self.worker_id,
                 now_us=now_us,
+                spool_directory=self._spool,
             )
         )
+        if recovered.replayed:
+            await asyncio.to_thread(spool.remove, recovered.replayed)
+        return recovered.abandoned
 
-    async def key(self, digest: bytes) -> ApiKey | None:
-        """Look a key up by its digest."""
-        now_us = self._clock()
-        return await self._reader.read(lambda db: rows.read_key(db, digest, now_us))
+    async def prune_unowned(self, before_us: int) -> int:
+        """Delete failed requests of keys that never worked; return how many those were."""
+        pruned = 0
+        while True:
+            page = await self._writer.change(
+                lambda db: pruning.prune_unowned(db, before_us)
+            )
+            pruned += page
+            if page < pruning.PAGE:
+                return pruned
 
     async def configuration_sequence(self) -> int:
         """Return the number that every change of the configuration raises."""
@@ -207,14 +243,14 @@ class SqliteLedger:
         now_us = self._clock()
         return await self._reader.read(lambda db: read_standing(db, external_id, windows, now_us))
 
+    async def request(self, request_id: int) -> RequestRecord | None:
+        """Return all that is known of one request."""
+        return await self._reader.read(lambda db: read_request(db, request_id))
+
     async def adopt_book(self, text: str, sha256: str) -> AdoptedBook:
         """Put a price book in force for every worker."""
         now_us = self._clock()
         return await self._writer.change(lambda db: keys.insert_book(db, text, sha256, now_us))
-
-    async def book(self) -> AdoptedBook | None:
-        """Return the price book in force."""
-        return await self._reader.read(rows.read_book)
 
     async def close(self) -> None:
         """Write what is queued and let go of every file. What is still open stays open."""
@@ -223,6 +259,7 @@ class SqliteLedger:
         nothing_left = await self._writer.close(farewell)
         await self._reader.close()
         await self._checkpointer.close()
+        self._lead.release()
         if lock is not None:
             if nothing_left:
                 lock.remove()

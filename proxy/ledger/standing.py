@@ -6,11 +6,11 @@ from datetime import datetime
 from itertools import pairwise
 
 from proxy.core.series import SeriesSum
-from proxy.core.usage import Metric
 from proxy.errors import BadRequestError
-from proxy.ledger.booking import QUARTER_US, QUARTERS_A_DAY
+from proxy.ledger.late import read_closed_through, read_late, series_sum
 from proxy.ledger.port import Standing
 from proxy.ledger.rows import read_subscription, to_us
+from proxy.ledger.slots import QUARTER_US, QUARTERS_A_DAY
 
 _SUMS = (
     "SELECT e.segment_id, g.plan, e.metric, e.type, e.model, e.model_requested, e.service_tier,"
@@ -38,12 +38,10 @@ def read_standing(
         subscription = read_subscription(connection, external_id, now_us)
         if subscription is None:
             return None
-        sums = [
-            sum_
-            for window, (start, end) in enumerate(pairwise(bounds))
-            for sum_ in _sums(connection, subscription.id, window, (start, end))
-        ]
+        sums = read_sums(connection, subscription.id, bounds)
         running = dict(_running(connection, subscription.id, bounds))
+        late = read_late(connection, subscription.id)
+        through = read_closed_through(connection, subscription.id)
     finally:
         connection.execute("COMMIT")
     return Standing(
@@ -51,7 +49,20 @@ def read_standing(
         sums=sums,
         open=running.get("open", 0),
         deferred=running.get("deferred", 0),
+        late=late,
+        closed_through=through,
     )
+
+
+def read_sums(
+    connection: sqlite3.Connection, subscription_id: int, bounds: Sequence[int]
+) -> list[SeriesSum]:
+    """Sum a subscription's series between each two neighbours of ``bounds``, in quarter hours."""
+    return [
+        sum_
+        for window, (start, end) in enumerate(pairwise(bounds))
+        for sum_ in _sums(connection, subscription_id, window, (start, end))
+    ]
 
 
 def quarters(windows: Sequence[datetime]) -> list[int]:
@@ -95,20 +106,7 @@ def _sums(
     if not texts:
         return
     for row in connection.execute(_SUMS.format(parts=" UNION ALL ".join(texts)), parameters):
-        segment_id, plan, metric, kind, model, requested, tier, context, source, quantity = row
-        yield SeriesSum(
-            window=window,
-            segment_id=segment_id,
-            plan=plan,
-            metric=Metric(metric),
-            type=kind,
-            model=model,
-            model_requested=requested,
-            service_tier=tier,
-            context_class=context,
-            source=source,
-            quantity=quantity,
-        )
+        yield series_sum(window, row)
 
 
 def _running(

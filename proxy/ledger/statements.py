@@ -62,18 +62,31 @@ class BulkStatement:
         return text
 
 
-def _columns(first: int, last: int) -> str:
+def columns(first: int, last: int) -> str:
+    """Name the columns of the rows from one to another."""
     return ", ".join(f"v.column{n}" for n in range(first, last + 1))
 
 
+_OPENED = (
+    "worker_id, state, id, key_id, key_digest, subscription_id, segment_id, opened_at_us, endpoint,"
+    " model_requested, stream, body_bytes, attempt"
+)
+_SAME_CONFIGURATION = "(SELECT value FROM meta WHERE name = 'configuration_sequence') = ?"
+
 OPEN = BulkStatement(
-    "INSERT INTO requests (worker_id, state, id, key_id, key_digest, subscription_id, segment_id,"
-    " opened_at_us, endpoint, model_requested, stream, body_bytes, attempt)"
-    f" SELECT ?, 'open', {_columns(1, 11)}",
+    f"INSERT INTO requests ({_OPENED}) SELECT ?, 'open', {columns(1, 11)}",
     11,
-    "AND (SELECT value FROM meta WHERE name = 'configuration_sequence') = ?",
+    f"AND {_SAME_CONFIGURATION}",
 )
 """Insert open requests, all or none: none where the configuration is no longer the one known."""
+
+OPEN_RESERVING = BulkStatement(
+    f"INSERT INTO requests ({_OPENED}, reserved, reserved_tokens)"
+    f" SELECT ?, 'open', {columns(1, 13)}",
+    13,
+    f"AND {_SAME_CONFIGURATION}",
+)
+"""The same, where something is reserved for any of them."""
 
 _SETTLED = (
     "state", "settled_at_us", "model", "upstream_status", "service_tier", "context_class",
@@ -81,28 +94,38 @@ _SETTLED = (
 )  # fmt: skip
 
 SETTLE = BulkStatement(
-    f"INSERT INTO requests (id, {', '.join(_SETTLED)}) SELECT {_columns(1, 13)}",
+    f"INSERT INTO requests (id, {', '.join(_SETTLED)}) SELECT {columns(1, 13)}",
     13,
-    "AND EXISTS (SELECT 1 FROM requests AS r WHERE r.id = v.column1 AND r.settled_at_us IS NULL)"
+    f"AND {_SAME_CONFIGURATION} AND EXISTS"
+    " (SELECT 1 FROM requests AS r WHERE r.id = v.column1 AND r.settled_at_us IS NULL)"
     f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in _SETTLED)}"
     " WHERE requests.settled_at_us IS NULL",
 )
-"""Settle requests that are not. An upsert that always meets its row: UPDATE … FROM is slower."""
+"""Settle requests that are not. An upsert that always meets its row: UPDATE … FROM is slower.
+
+None where the configuration is no longer the one known: who is limited must be known here, too.
+"""
 
 INSERT_EVENTS = BulkStatement(
     "INSERT OR IGNORE INTO events (subscription_id, request_id, n, series_id, occurred_at_us,"
-    f" quantity) SELECT {_columns(1, 6)}",
+    f" quantity) SELECT {columns(1, 6)}",
     6,
 )
 """Insert events; those that are there already stay as they are."""
 
 ADD_TO_QUARTERS = BulkStatement(
-    f"INSERT INTO sums_quarter (series_id, quarter, quantity) SELECT {_columns(1, 3)}",
+    f"INSERT INTO sums_quarter (series_id, quarter, quantity) SELECT {columns(1, 3)}",
     3,
     "ON CONFLICT (series_id, quarter) DO UPDATE SET quantity = quantity + excluded.quantity",
 )
 ADD_TO_DAYS = BulkStatement(
-    f"INSERT INTO sums_day (series_id, day, quantity) SELECT {_columns(1, 3)}",
+    f"INSERT INTO sums_day (series_id, day, quantity) SELECT {columns(1, 3)}",
     3,
     "ON CONFLICT (series_id, day) DO UPDATE SET quantity = quantity + excluded.quantity",
 )
+ADD_TO_KEY_QUARTERS = BulkStatement(
+    f"INSERT INTO sums_key_quarter (key_id, series_id, quarter, quantity) SELECT {columns(1, 4)}",
+    4,
+    "ON CONFLICT (key_id, series_id, quarter) DO UPDATE SET quantity = quantity + excluded.quantity",
+)
+"""Add to the own sums of keys that have a budget."""

@@ -52,6 +52,7 @@ class Transactions:
         connection.execute("BEGIN IMMEDIATE")
         try:
             outcome = change(connection)
+            self._booking.finish(connection)
             self._commit(connection)
         except BaseException as error:
             self._roll_back(connection)
@@ -68,9 +69,11 @@ class Transactions:
         calls, settlements = batch.opens.items, batch.settles.items
         connection.execute("BEGIN IMMEDIATE")
         try:
-            admissions = self._booking.admit(connection, calls) if calls else []
+            # Settlements first: what they give back is there for those who ask.
             if settlements:
                 self._booking.book(connection, settlements)
+            admissions = self._booking.admit(connection, calls) if calls else []
+            self._booking.finish(connection)
             self._commit(connection)
         except BaseException:
             self._roll_back(connection)
@@ -82,8 +85,8 @@ class Transactions:
         """Write each on its own, still in one transaction: one bad value harms no neighbour."""
         connection.execute("BEGIN IMMEDIATE")
         try:
-            admissions = [self._open(connection, call) for call in batch.opens.items]
             applied = [self._settle(connection, item) for item in batch.settles.items]
+            admissions = [self._open(connection, call) for call in batch.opens.items]
             self._commit(connection)
         except BaseException:
             self._roll_back(connection)
@@ -96,7 +99,9 @@ class Transactions:
     ) -> Admission | Refusal | ProxyError:
         try:
             with _Savepoint(connection, self._booking):
-                return self._booking.admit(connection, [call])[0]
+                outcome = self._booking.admit(connection, [call])[0]
+                self._booking.finish(connection)
+                return outcome
         except Exception as error:
             if is_fault(error):
                 raise
@@ -105,7 +110,9 @@ class Transactions:
     def _settle(self, connection: sqlite3.Connection, settlement: Settlement) -> bool | ProxyError:
         try:
             with _Savepoint(connection, self._booking):
-                return self._booking.book_one(connection, settlement)
+                applied = self._booking.book_one(connection, settlement)
+                self._booking.finish(connection)
+                return applied
         except Exception as error:
             if is_fault(error):
                 raise
@@ -114,6 +121,7 @@ class Transactions:
     def _commit(self, connection: sqlite3.Connection) -> None:
         self._fault("before_commit")
         connection.execute("COMMIT")
+        self._booking.committed()
         self._fault("after_commit")
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:

@@ -1,0 +1,92 @@
+"""What is added to sums of closed periods: it must not change them, nor be lost.
+
+The sums move all the same, because they are those of the events. A copy of what was added waits
+to be billed with the next period that closes. The functions run in a connection's thread.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from proxy.core.series import SeriesSum
+from proxy.core.usage import Metric
+from proxy.ledger.periods import LateSum
+from proxy.ledger.rows import from_us, to_us
+from proxy.ledger.slots import QUARTER_US
+
+_LATE = (
+    "SELECT l.id, l.quarter, g.id, g.plan, e.metric, e.type, e.model, e.model_requested,"
+    " e.service_tier, e.context_class, e.source, l.quantity FROM late_sums AS l"
+    " JOIN series AS e ON e.id = l.series_id JOIN segments AS g ON g.id = e.segment_id"
+    " WHERE l.subscription_id = ?"
+)
+
+
+def note_late(connection: sqlite3.Connection, quarters_: Mapping[tuple[int, int], int]) -> None:
+    """Keep a copy of what is being added to sums of closed periods, (series, quarter) by quantity.
+
+    The sums themselves move all the same: they are those of the events. One look at the latest
+    closing tells that nothing is late, as nearly always.
+    """
+    (latest_us,) = connection.execute(
+        "SELECT value FROM meta WHERE name = 'closed_through_us'"
+    ).fetchone()
+    for (series_id, quarter), quantity in quarters_.items():
+        if quarter * QUARTER_US < latest_us:
+            connection.execute(
+                "INSERT INTO late_sums (subscription_id, series_id, quarter, quantity)"
+                " SELECT g.subscription_id, e.id, ?, ? FROM series AS e"
+                " JOIN segments AS g ON g.id = e.segment_id WHERE e.id = ? AND ? <"
+                " (SELECT max(ends_at_us) FROM closed_periods"
+                " WHERE subscription_id = g.subscription_id)",
+                (quarter, quantity, series_id, quarter * QUARTER_US),
+            )
+
+
+def read_closed_through(connection: sqlite3.Connection, subscription_id: int) -> datetime | None:
+    """Return the end of a subscription's last closed period."""
+    (through_us,) = connection.execute(
+        "SELECT max(ends_at_us) FROM closed_periods WHERE subscription_id = ?", (subscription_id,)
+    ).fetchone()
+    return None if through_us is None else from_us(through_us)
+
+
+def read_late(connection: sqlite3.Connection, subscription_id: int) -> list[LateSum]:
+    """Read what came late and is not billed yet, in the order in which it came."""
+    rows = connection.execute(f"{_LATE} AND l.billed_in IS NULL ORDER BY l.id", (subscription_id,))
+    return [_late(row) for row in rows]
+
+
+def read_late_within(
+    connection: sqlite3.Connection, subscription_id: int, start: datetime, end: datetime
+) -> list[LateSum]:
+    """Read what came late for ``[start, end)`` and is billed already."""
+    rows = connection.execute(
+        f"{_LATE} AND l.billed_in IS NOT NULL AND l.quarter >= ? AND l.quarter < ? ORDER BY l.id",
+        (subscription_id, to_us(start) // QUARTER_US, to_us(end) // QUARTER_US),
+    )
+    return [_late(row) for row in rows]
+
+
+def series_sum(window: int, row: Sequence[Any]) -> SeriesSum:
+    """Make a sum of a row: segment, plan, metric, type, models, tier, class, source, quantity."""
+    segment_id, plan, metric, kind, model, requested, tier, context, source, quantity = row
+    return SeriesSum(
+        window=window,
+        segment_id=segment_id,
+        plan=plan,
+        metric=Metric(metric),
+        type=kind,
+        model=model,
+        model_requested=requested,
+        service_tier=tier,
+        context_class=context,
+        source=source,
+        quantity=quantity,
+    )
+
+
+def _late(row: Sequence[Any]) -> LateSum:
+    number, quarter, *values = row
+    return LateSum(id=number, at=from_us(quarter * QUARTER_US), sum=series_sum(0, values))

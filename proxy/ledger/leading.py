@@ -1,0 +1,38 @@
+"""Who leads: of the workers that share a ledger, the one that does what only one may do.
+
+The kernel holds the lock for as long as the worker lives, and lets go of it however it ends;
+then the next one that asks leads.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+_MODE = 0o600
+
+
+class LeadLock:
+    """A lock file beside the database. It is asked for, never waited for."""
+
+    def __init__(self, database: Path) -> None:
+        self._path = database.with_name(database.name + ".lead")
+        self._fd: int | None = None
+
+    def take(self) -> bool:
+        """Tell whether this worker leads: it does from the first time that it could, on."""
+        if self._fd is not None:
+            return True
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            return False
+        self._fd = fd
+        return True
+
+    def release(self) -> None:
+        """Let another one lead."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None

@@ -1,0 +1,204 @@
+"""Who is limited: subscriptions and keys, by their plan and by what operators set.
+
+The functions run in a connection's thread.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from proxy.core.book import PriceBook
+from proxy.core.limits import Caps
+from proxy.core.plans import BillingTime, Limits
+from proxy.core.reservations import Reserver
+from proxy.errors import PricingError
+from proxy.ledger.rows import from_us, read_book
+
+_LOG = logging.getLogger(__name__)
+_REMEMBERED = 20_000
+_FIELDS = tuple(field.name for field in fields(Limits))
+MONEY = ("spend_per_period", "spend_per_day", "spend_total")
+RATES = ("requests_per_minute", "tokens_per_minute", "concurrent_requests")
+
+_SUBSCRIPTION = (
+    "SELECT s.external_id, s.started_at_us, c.timezone, (SELECT plan FROM segments AS g"
+    " WHERE g.subscription_id = s.id ORDER BY g.starts_at_us > ?, abs(g.starts_at_us - ?) LIMIT 1),"
+    " l.overrides, EXISTS (SELECT 1 FROM limit_states WHERE owner = 2 * s.id)"
+    " FROM subscriptions AS s JOIN customers AS c ON c.id = s.customer_id"
+    " LEFT JOIN limits AS l ON l.owner = 2 * s.id WHERE s.id = ?"
+)
+_KEY = (
+    "SELECT k.prefix, l.overrides, EXISTS (SELECT 1 FROM limit_states WHERE owner = 2 * k.id + 1)"
+    " FROM api_keys AS k LEFT JOIN limits AS l ON l.owner = 2 * k.id + 1 WHERE k.id = ?"
+)
+
+
+def owner_number(*, subscription_id: int = 0, key_id: int | None = None) -> int:
+    """Return the number of a key, or of a subscription."""
+    return 2 * subscription_id if key_id is None else 2 * key_id + 1
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class LimitedOwner:
+    """A subscription (``key_id`` None) or key, its limits, and what its windows depend on.
+
+    ``basis`` changes when what was spent must be reckoned anew.
+    """
+
+    number: int
+    subscription_id: int
+    key_id: int | None
+    whose: str
+    caps: Caps
+    plan: str
+    timezone: str
+    anchor: datetime | None
+    basis: str
+
+    @property
+    def tells(self) -> bool:
+        """Whether its clients are told anything in headers."""
+        limits = self.caps.limits
+        rates = limits.requests_per_minute or limits.tokens_per_minute
+        return rates is not None or bool(limits.soft_thresholds)
+
+
+class LedgerBook:
+    """The price book in force, as the ledger has it; parsed when it is first needed."""
+
+    def __init__(self) -> None:
+        self.sequence = -1
+        self.book = PriceBook()
+        self.reserver = Reserver(self.book)
+        self.limits_anyone = False
+
+    def refresh(self, connection: sqlite3.Connection) -> None:
+        """Take over the book in force if it is another one."""
+        (sequence,) = connection.execute("SELECT coalesce(max(sequence), 0) FROM books").fetchone()
+        if sequence != self.sequence:
+            self.book = _parsed(connection) if sequence else PriceBook()
+            self.reserver = Reserver(self.book)
+            plans = self.book.plans.values()
+            self.limits_anyone = any(
+                is_limit(limits) for plan in plans for limits in (plan.limits, plan.key_limits)
+            )
+            self.sequence = sequence
+
+
+class Owners:
+    """Who is limited as of one configuration; looked up when first met, then remembered."""
+
+    def __init__(self, book: LedgerBook) -> None:
+        self._book = book
+        self._known: dict[tuple[int | None, int], tuple[LimitedOwner, ...]] = {}
+        self.anyone = False
+
+    def forget(self) -> None:
+        """Forget everyone."""
+        self._known.clear()
+
+    def refresh(self, connection: sqlite3.Connection) -> None:
+        """Forget everyone, and look whether there is any limit at all."""
+        self.forget()
+        self._book.refresh(connection)
+        (there,) = connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM limits) OR EXISTS (SELECT 1 FROM limit_states)"
+        ).fetchone()
+        self.anyone = self._book.limits_anyone or bool(there)
+
+    def of(
+        self, connection: sqlite3.Connection, key_id: int | None, subscription_id: int, at_us: int
+    ) -> tuple[LimitedOwner, ...]:
+        """Return the key and the subscription of a request, as far as they are limited."""
+        found = self._known.get((key_id, subscription_id))
+        if found is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            found = read_owners(connection, self._book, (key_id, subscription_id), at_us)
+            self._known[key_id, subscription_id] = found
+        return found
+
+
+def read_owners(
+    connection: sqlite3.Connection,
+    book: LedgerBook,
+    ids: tuple[int | None, int],
+    at_us: int,
+) -> tuple[LimitedOwner, ...]:
+    """Read a key (its id, or None) and a subscription; leave out who has no limit and no state."""
+    key_id, subscription_id = ids
+    row = connection.execute(_SUBSCRIPTION, (at_us, at_us, subscription_id)).fetchone()
+    if row is None:
+        return ()
+    external_id, started_at_us, timezone, plan_code, overrides, stands = row
+    plan = book.book.plan(plan_code)
+    anchor = from_us(started_at_us) if plan.billing_time is BillingTime.ANNIVERSARY else None
+
+    def owner(number: int, key: int | None, whose: str, limits: Limits) -> LimitedOwner:
+        return LimitedOwner(
+            number=number,
+            subscription_id=subscription_id,
+            key_id=key,
+            whose=whose,
+            caps=Caps.of(limits),
+            plan=plan_code,
+            timezone=timezone,
+            anchor=anchor,
+            basis=f"{book.sequence} {timezone} {'' if anchor is None else started_at_us}",
+        )
+
+    owners = []
+    limits = merged(plan.limits, overrides)
+    if stands or is_limit(limits):
+        number = owner_number(subscription_id=subscription_id)
+        owners.append(owner(number, None, f"Subscription {external_id}", limits))
+    row = key_id and connection.execute(_KEY, (key_id,)).fetchone()
+    if row:
+        prefix, overrides, stands = row
+        limits = merged(plan.key_limits, overrides)
+        if stands or is_limit(limits):
+            owners.append(owner(owner_number(key_id=key_id), key_id, f"Key {prefix}…", limits))
+    return tuple(owners)
+
+
+def is_limit(limits: Limits) -> bool:
+    """Whether anything is limited; soft thresholds alone limit nothing."""
+    return any(getattr(limits, name) is not None for name in (*MONEY, *RATES))
+
+
+def merged(limits: Limits, overrides: str | None) -> Limits:
+    """Return a plan's limits with what an operator set over them."""
+    return replace(limits, **read_overrides(overrides)) if overrides else limits
+
+
+def read_overrides(text: str) -> dict[str, Any]:
+    """Read what an operator set; null is None: without limit."""
+    values: dict[str, Any] = msgspec.json.decode(text)
+    for name in MONEY:
+        if values.get(name) is not None:
+            values[name] = Decimal(values[name])
+    if "soft_thresholds" in values:
+        values["soft_thresholds"] = tuple(Decimal(part) for part in values["soft_thresholds"])
+    return {name: value for name, value in values.items() if name in _FIELDS}
+
+
+def write_overrides(values: Mapping[str, Any]) -> str:
+    """Write what an operator set, so that :func:`read_overrides` reads it."""
+    return msgspec.json.encode(values).decode()
+
+
+def _parsed(connection: sqlite3.Connection) -> PriceBook:
+    from proxy.pricing import parse  # noqa: PLC0415 - only who has limits needs it here
+
+    adopted = read_book(connection)
+    try:
+        return PriceBook() if adopted is None else parse(adopted.text, "the price book in force")
+    except PricingError as error:
+        _LOG.error("the price book in force can't be read: %s", error.message)
+        return PriceBook()

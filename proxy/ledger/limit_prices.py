@@ -1,0 +1,71 @@
+"""What a unit of a series costs, remembered: budgets are moved by it, settlement by settlement."""
+
+import sqlite3
+from bisect import bisect_right
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+from proxy.core.money import exact, ratio
+from proxy.core.rating import rate
+from proxy.ledger.late import series_sum
+from proxy.ledger.limit_owners import LedgerBook
+from proxy.ledger.rows import from_us, to_us
+
+_REMEMBERED = 50_000
+_EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+_SERIES = (
+    "SELECT x.segment_id, g.plan, x.metric, x.type, x.model, x.model_requested, x.service_tier,"
+    " x.context_class, x.source, 1 FROM series AS x JOIN segments AS g ON g.id = x.segment_id"
+    " WHERE x.id = ?"
+)
+
+
+class UnitPrice(NamedTuple):
+    """The price of one unit (None: it has none); ``pooled``: it depends on the whole pool."""
+
+    price: Decimal | None
+    pooled: bool
+
+
+_NONE = UnitPrice(None, pooled=False)
+
+
+class SeriesPrices:
+    """Unit prices by series, as rating finds them in the book in force."""
+
+    def __init__(self, book: LedgerBook) -> None:
+        self._book = book
+        self._known: dict[tuple[int, int], UnitPrice] = {}
+        self._dates: list[int] | None = None
+
+    def forget(self) -> None:
+        """Forget every price: the book may be another one."""
+        self._known.clear()
+        self._dates = None
+
+    def unit(self, connection: sqlite3.Connection, series_id: int, at_us: int) -> UnitPrice:
+        """Return what a unit of a series costs at a moment."""
+        dates = self._dates
+        if dates is None:
+            dates = [to_us(date) for date in self._book.book.boundaries(_EARLIEST, _LATEST)]
+            self._dates = dates
+        key = series_id, bisect_right(dates, at_us)
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            known = self._known[key] = self._find(connection, series_id, at_us)
+        return known
+
+    def _find(self, connection: sqlite3.Connection, series_id: int, at_us: int) -> UnitPrice:
+        row = connection.execute(_SERIES, (series_id,)).fetchone()
+        lines = rate(self._book.book, [series_sum(0, row)], [from_us(at_us)])
+        price = lines[0].price if lines else None
+        if price is None:
+            return _NONE
+        if price.pooled or price.price is None:
+            return UnitPrice(None, pooled=True)
+        with exact():
+            return UnitPrice(ratio(price.price, price.package_size), pooled=False)

@@ -1,0 +1,270 @@
+"""Budgets and rate limits within a transaction: admission takes from them, settlement books.
+
+Each owner's state is read once a transaction, decided upon by :mod:`proxy.core.limits`, and kept
+once, before the commit. All that runs under the ledger's write lock, so it holds over all workers.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import NamedTuple
+
+from proxy.core import limits
+from proxy.core.allowances import Allowance, allowance, tighter
+from proxy.core.limits import Held, LimitState, Need, Refused
+from proxy.core.money import EXACT, ZERO
+from proxy.core.reservations import expected_tokens, nearest_names
+from proxy.core.usage import RequestState
+from proxy.ledger import statements
+from proxy.ledger.limit_accounts import Accounts
+from proxy.ledger.limit_owners import LedgerBook, LimitedOwner, Owners
+from proxy.ledger.limit_prices import SeriesPrices
+from proxy.ledger.port import Admission, OpenCall, Refusal, Settlement
+from proxy.ledger.slots import QUARTER_US
+
+_HELD = "SELECT id, state, reserved, reserved_tokens, subscription_id IS NOT NULL FROM requests"
+_SECOND_US = 1_000_000
+
+EventRow = tuple[int, int, int, int, int, int]
+"""subscription, request, n, series, time in µs, quantity"""
+
+CHANGED = Refusal(
+    status=429,
+    code=limits.RATE,
+    message="The limits of this key have just changed: try again.",
+    retry_after_s=0.25,
+    limits_changed=True,
+)
+"""A request comes without bounds, from a worker that does not know yet that it is limited."""
+
+
+class Booked(NamedTuple):
+    """A settlement of limited owners; its events are those from ``first`` on."""
+
+    settlement: Settlement
+    owners: tuple[LimitedOwner, ...]
+    first: int
+
+
+class _Row(NamedTuple):
+    """A request as it was before its settlement; ``counted``: it ran as its subscription's."""
+
+    state: str
+    reserved: str | None
+    reserved_tokens: int | None
+    counted: bool
+
+
+class Limiting:
+    """The limits' side of a transaction; ``anyone`` tells whether there is any limit at all."""
+
+    def __init__(self) -> None:
+        self._book = LedgerBook()
+        self._prices = SeriesPrices(self._book)
+        self._owners = Owners(self._book)
+        self._accounts = Accounts(self._book)
+        self._rows: dict[int, _Row] = {}
+        self.reserved: dict[int, tuple[str | None, int]] = {}
+
+    @property
+    def anyone(self) -> bool:
+        """Whether anyone is limited, as of the configuration that is known."""
+        return self._owners.anyone
+
+    def forget(self) -> None:
+        """Forget what was done in a transaction that is rolled back, and who is limited."""
+        self._owners.forget()
+        self._accounts.forget()
+        self._prices.forget()
+        self.reserved.clear()
+
+    def refresh(self, connection: sqlite3.Connection) -> None:
+        """Take note of the configuration as it is now; what was booked before is kept first."""
+        self._accounts.drop_unsettled()
+        self.finish(connection)
+        self._prices.forget()
+        self._owners.refresh(connection)
+
+    def owners(
+        self, connection: sqlite3.Connection, key_id: int | None, subscription_id: int, at_us: int
+    ) -> tuple[LimitedOwner, ...]:
+        """Return who of a request's key and subscription is limited."""
+        return self._owners.of(connection, key_id, subscription_id, at_us)
+
+    def finish(self, connection: sqlite3.Connection) -> None:
+        """Keep what changed; call it before the commit."""
+        self.reserved.clear()
+        self._rows.clear()
+        self._accounts.finish(connection)
+
+    def committed(self) -> None:
+        """Say which thresholds were crossed, now that it is a fact."""
+        self._accounts.committed()
+
+    # Admission.
+
+    def decide(
+        self, connection: sqlite3.Connection, calls: Sequence[OpenCall]
+    ) -> list[Admission | Refusal]:
+        """Admit each call that its owners' limits have room for, in their order."""
+        concerned = [self._owners_of_call(connection, call) for call in calls]
+        self._accounts.mark()
+        self._accounts.load(
+            connection,
+            (
+                (owner, call.opened_at_us)
+                for call, owners in zip(calls, concerned, strict=True)
+                for owner in owners
+            ),
+        )
+        return [
+            self._decide_one(connection, call, owners) if owners else Admission(request_id=call.id)
+            for call, owners in zip(calls, concerned, strict=True)
+        ]
+
+    def undo(self) -> None:
+        """Take back what was decided: nothing of it was inserted."""
+        self._accounts.undo()
+        self.reserved.clear()
+
+    def _owners_of_call(
+        self, connection: sqlite3.Connection, call: OpenCall
+    ) -> tuple[LimitedOwner, ...]:
+        key = call.key
+        if key is None:
+            return ()
+        return self._owners.of(connection, key.id, key.subscription_id, call.opened_at_us)
+
+    def _decide_one(
+        self, connection: sqlite3.Connection, call: OpenCall, owners: tuple[LimitedOwner, ...]
+    ) -> Admission | Refusal:
+        bounds = call.bounds
+        if bounds is None:
+            return CHANGED
+        amount = None
+        if owners[0].caps.spends or owners[-1].caps.spends:
+            worst = self._book.reserver.reserve(owners[0].plan, bounds, call.opened_at_us)
+            if worst is None:
+                return self._unpriced(call.model)
+            amount = worst.amount
+        need = Need(amount or ZERO, expected_tokens(bounds))
+        states: list[LimitState] = []
+        for owner in owners:
+            account = self._accounts[owner.number]
+            state = self._accounts.as_of(connection, account, call.opened_at_us)
+            decided = limits.admit(state, owner.caps, need, call.opened_at_us, owner.whose)
+            if isinstance(decided, Refused):
+                return _refusal(decided, self._told(owners, call.opened_at_us))
+            states.append(decided)
+        for owner, state in zip(owners, states, strict=True):
+            self._accounts[owner.number].take(state)
+        self.reserved[call.id] = None if amount is None else str(amount), need.tokens
+        return Admission(request_id=call.id, allowance=self._told(owners, call.opened_at_us))
+
+    def _unpriced(self, model: str) -> Refusal:
+        message = f"The model {model!r} has no price, and this key has a budget"
+        if not model:
+            message = "The request names no model that has a price, and this key has a budget"
+        near = nearest_names(self._book.book, model)
+        message += f". Ask for one that has{near}, or have the operator add its price."
+        return Refusal(status=400, code="model_not_priced", message=message)
+
+    def _told(self, owners: Iterable[LimitedOwner], now_us: int) -> Allowance | None:
+        told: Allowance | None = None
+        for owner in owners:
+            if owner.tells:
+                account = self._accounts[owner.number]
+                own = allowance(account.state, owner.caps, now_us)
+                told = own if told is None else tighter(told, own)
+        return told
+
+    # Settlement.
+
+    def prepare(self, connection: sqlite3.Connection, booked: Sequence[Booked]) -> None:
+        """Read states and rows before the settlements are written."""
+        self._accounts.load(
+            connection,
+            ((owner, entry.settlement.opened_at_us) for entry in booked for owner in entry.owners),
+        )
+        ids = [entry.settlement.request_id for entry in booked]
+        size = 1 << (len(ids) - 1).bit_length()
+        marks = ",".join("?" * size)
+        values = (*ids, *(None,) * (size - len(ids)))
+        found = connection.execute(f"{_HELD} WHERE id IN ({marks})", values)
+        self._rows = {row[0]: _Row(*row[1:]) for row in found}
+
+    def book(
+        self, connection: sqlite3.Connection, booked: Sequence[Booked], events: Sequence[EventRow]
+    ) -> None:
+        """Book what was settled: ``events`` are those that are new, in the order of ``booked``."""
+        of_keys: dict[tuple[int, int, int], int] = {}
+        ends = [entry.first for entry in booked[1:]] + [len(events)]
+        for entry, end in zip(booked, ends, strict=True):
+            self._book_one(connection, entry, events[entry.first : end], of_keys)
+        if of_keys:
+            rows = [(*slot, quantity) for slot, quantity in of_keys.items()]
+            statements.ADD_TO_KEY_QUARTERS.run(connection, rows)
+        for account in self._accounts.values():
+            if account.pooled:
+                self._accounts.rate_again(connection, account)
+
+    def _book_one(
+        self,
+        connection: sqlite3.Connection,
+        entry: Booked,
+        events: Sequence[EventRow],
+        of_keys: dict[tuple[int, int, int], int],
+    ) -> None:
+        settlement = entry.settlement
+        row = self._rows.get(settlement.request_id)
+        if row is None:
+            return
+        running = row.counted and row.state == "open"
+        if settlement.measurement.state is RequestState.DEFERRED:
+            for owner in entry.owners:
+                account = self._accounts[owner.number]
+                account.state = limits.defer(account.state) if running else account.state
+                account.settled = True
+            return
+        reserved = None if row.reserved is None else Decimal(row.reserved)
+        held = Held(settlement.opened_at_us, reserved, row.reserved_tokens or 0, running)
+        cost: Decimal | None = None
+        pooled = False
+        for owner in entry.owners:
+            account = self._accounts[owner.number]
+            spends = bool(account.state.spends)
+            if spends and cost is None:
+                cost, pooled = self._cost(connection, events)
+            booked = cost if spends and cost is not None else ZERO
+            tokens = settlement.measurement.usage.tokens if owner.caps.tokens_per_minute else 0
+            account.state = limits.settle(account.state, owner.caps, held, booked, tokens)
+            account.settled = True
+            account.pooled = account.pooled or (pooled and spends)
+            if account.sums_kept and owner.key_id is not None:
+                for _, _, _, series_id, at_us, quantity in events:
+                    slot = owner.key_id, series_id, at_us // QUARTER_US
+                    of_keys[slot] = of_keys.get(slot, 0) + quantity
+
+    def _cost(
+        self, connection: sqlite3.Connection, events: Sequence[EventRow]
+    ) -> tuple[Decimal, bool]:
+        """Price events by the book in force; pooled ones depend on all others of the window."""
+        cost, pooled = ZERO, False
+        for _, _, _, series_id, at_us, quantity in events:
+            unit = self._prices.unit(connection, series_id, at_us)
+            if unit.pooled:
+                pooled = True
+            elif unit.price is not None and quantity:
+                cost = EXACT.fma(unit.price, quantity, cost)
+        return cost, pooled
+
+
+def _refusal(refused: Refused, told: Allowance | None) -> Refusal:
+    wait_us = refused.retry_after_us
+    return Refusal(
+        status=429,
+        code=refused.code,
+        message=refused.message,
+        retry_after_s=None if wait_us is None else wait_us / _SECOND_US,
+        allowance=told,
+    )

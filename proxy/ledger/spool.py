@@ -1,0 +1,217 @@
+"""The settle spool: where settlements go, fsynced, while the ledger can't take them.
+
+One folder beside the database. Each worker appends to a file of its own, a line a settlement:
+CRC-32 in hex, a space, JSON. A line counts once it is on the disk; a torn one was never
+acknowledged, and is passed over. What is replayed twice is settled once: the ledger sees to it.
+Files of a worker that died are replayed by whoever recovers it, before anything is abandoned.
+"""
+
+import asyncio
+import logging
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from proxy.errors import LedgerUnavailableError, ProxyError
+from proxy.ledger.port import Settlement
+
+_LOG = logging.getLogger("weighbridge")
+_NAME = re.compile(r"worker-(\d+)-(\d+)\.spool")
+_encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(Settlement)
+_CRC_DIGITS = 8
+_MODE = 0o600
+DAMAGED = ".damaged"
+"""Ends the name of a file that is put aside, to be looked at by its operator."""
+REPLAYED_AT_ONCE = 256
+
+
+def write_line(settlement: Settlement) -> bytes:
+    """Return the line that keeps a settlement."""
+    text = _encode(settlement)
+    return b"%08x %b\n" % (zlib.crc32(text), text)
+
+
+def read_file(path: Path) -> Iterator[Settlement]:
+    """Yield the settlements of a file; lines that are torn or damaged are logged and left out."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        if _is_sound(line):
+            yield _decoder.decode(line[_CRC_DIGITS + 1 :])
+        else:
+            _LOG.error("line %d of %s is torn or damaged: it is left out", number, path.name)
+
+
+def _is_damaged(path: Path) -> bool:
+    """Whether a line was written whole and can't be read: it may have been acknowledged."""
+    *lines, _torn = path.read_bytes().split(b"\n")
+    return any(line and not _is_sound(line) for line in lines)
+
+
+def _is_sound(line: bytes) -> bool:
+    return line[:_CRC_DIGITS] == b"%08x" % zlib.crc32(line[_CRC_DIGITS + 1 :])
+
+
+def files(directory: Path) -> dict[int, list[Path]]:
+    """Return the files of each worker, oldest first."""
+    found: dict[int, list[tuple[int, Path]]] = {}
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return {}
+    for name in names:
+        match = _NAME.fullmatch(name)
+        if match is not None:
+            found.setdefault(int(match[1]), []).append((int(match[2]), directory / name))
+    return {worker_id: [path for _, path in sorted(rows)] for worker_id, rows in found.items()}
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files whose settlements are all in the ledger; a damaged one is put aside."""
+    for path in paths:
+        try:
+            if _is_damaged(path):
+                path.rename(path.with_name(path.name + DAMAGED))
+            else:
+                path.unlink()
+        except FileNotFoundError:
+            continue
+        _LOG.warning("the settlements of the spool's %s are in the ledger now", path.name)
+
+
+def _check(path: Path, outcomes: Iterable[bool | BaseException]) -> None:
+    """Raise where the ledger took none; one that it never will take must not hold up the rest."""
+    for outcome in outcomes:
+        if isinstance(outcome, ProxyError) and not isinstance(outcome, LedgerUnavailableError):
+            _LOG.error("a settlement in %s can't be booked: %s", path.name, outcome.message)
+        elif isinstance(outcome, BaseException):
+            raise outcome
+
+
+class Spool:
+    """One worker's spool; ``pending`` counts its settlements that the ledger does not have yet."""
+
+    def __init__(self, directory: Path, worker_id: int) -> None:
+        self._directory = directory
+        self._worker_id = worker_id
+        self._number = 0
+        self._descriptor: int | None = None
+        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
+        self.pending = 0
+
+    async def append(self, settlement: Settlement) -> None:
+        """Keep a settlement; it is on the disk when this returns.
+
+        Errors: LedgerUnavailableError where the spool can't be written either.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        self._waiting.append((write_line(settlement), done))
+        if self._task is None:
+            self._task = loop.create_task(self._flush())
+        await done
+
+    async def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            error: LedgerUnavailableError | None = None
+            try:
+                text = b"".join([line for line, _ in batch])
+                await loop.run_in_executor(self._thread, self._write, text)
+            except OSError as reason:
+                error = LedgerUnavailableError(
+                    f"Neither the ledger nor its spool in {self._directory} can be written "
+                    f"({reason.strerror}): check their disk."
+                )
+                _LOG.error("%s", error.message)  # noqa: TRY400 - the reason is in the message
+            else:
+                self.pending += len(batch)
+            for _, done in batch:
+                if not done.done():
+                    done.set_result(None) if error is None else done.set_exception(error)
+        self._task = None
+
+    def _write(self, text: bytes) -> None:
+        if self._descriptor is None:
+            self._open()
+        descriptor = self._descriptor
+        assert descriptor is not None  # noqa: S101 - it has just been opened
+        size = os.fstat(descriptor).st_size
+        try:
+            left = text
+            while left:
+                left = left[os.write(descriptor, left) :]
+            os.fdatasync(descriptor)
+        except OSError:
+            # Half a batch must not stay: its lines will be reported as not kept.
+            os.ftruncate(descriptor, size)
+            raise
+
+    def _open(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._number += 1
+        path = self._directory / f"worker-{self._worker_id}-{self._number}.spool"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._descriptor = os.open(path, flags, _MODE)
+        folder = os.open(self._directory, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    async def replay(self, settle: Callable[[Settlement], asyncio.Future[bool]]) -> int:
+        """Bring what is spooled into the ledger; return how many settlements that were.
+
+        Errors: LedgerUnavailableError where the ledger still takes none, or the spool can't be
+        read; all stays as it is.
+        """
+        try:
+            return await self._replay(settle)
+        except OSError as error:
+            msg = f"The spool in {self._directory} can't be read ({error.strerror}): check its disk."
+            raise LedgerUnavailableError(msg) from error
+
+    async def _replay(self, settle: Callable[[Settlement], asyncio.Future[bool]]) -> int:
+        if not self.pending or self._task is not None:
+            return 0
+        loop = asyncio.get_running_loop()
+        paths = await loop.run_in_executor(self._thread, self._turn_over)
+        replayed = self.pending
+        for path in paths:
+            settlements = await loop.run_in_executor(self._thread, list, read_file(path))
+            for start in range(0, len(settlements), REPLAYED_AT_ONCE):
+                batch = settlements[start : start + REPLAYED_AT_ONCE]
+                outcomes = await asyncio.gather(
+                    *[settle(settlement) for settlement in batch], return_exceptions=True
+                )
+                _check(path, outcomes)
+        await loop.run_in_executor(self._thread, remove, paths)
+        self.pending -= replayed
+        return replayed
+
+    def _turn_over(self) -> list[Path]:
+        """Close the current file; what comes now goes to a new one. Returns the closed ones."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+        return files(self._directory).get(self._worker_id, [])
+
+    def close(self) -> None:
+        """Let go of the file; what it holds is replayed by the next worker."""
+        self._thread.shutdown()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
