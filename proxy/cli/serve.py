@@ -15,6 +15,11 @@ def serve(arguments: Sequence[str]) -> int:
     settings = Settings.load(**parse(arguments))
     for name in unknown_names():
         sys.stderr.write(f"weighbridge: {name} is set, but there is no such setting: a typo?\n")
-    from proxy.app import serve as run  # noqa: PLC0415 - --help and bad settings need none of it
+    # --help and bad settings need none of the rest.
+    if settings.workers > 1:
+        from proxy.supervisor import supervise  # noqa: PLC0415
+
+        return supervise(settings)
+    from proxy.app import serve as run  # noqa: PLC0415
 
     return run(settings)

@@ -4,12 +4,15 @@ import asyncio
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import httptools
 
 from proxy.errors import ClientError, RequestTimedOutError
 from proxy.http.exchange import Exchange
+from proxy.http.held import HeldBytes
+from proxy.http.known import KnownHeaders
+from proxy.http.pace import BodyPace, unsent_bytes
 from proxy.http.render import render_bytes
 from proxy.wire.headers import Headers, RequestHead
 
@@ -20,6 +23,8 @@ WRITE_HIGH_WATER_BYTES = 256 * 1024
 LINGER_S = 5.0
 MAX_PIPELINED = 16
 """How many requests a client may send ahead of its answers before it is read no further."""
+MAX_WAITING = 256
+"""How many may come in what was read by then; with more the connection is broken off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +62,26 @@ class ServerConnection(asyncio.Protocol):
         self._tunnelled: Exchange | None = None
         self._lingering = False
         self._head_bytes = 0
+        self._trailer_bytes = 0
         self._url = b""
         self._headers: Headers = []
-        self._last_headers: Headers = []
-        self._last_fields: dict[bytes, bytes] = {}
-        self._last_memo: dict[object, Any] = {}
-        self._length_at = -1
+        self._pace = BodyPace()
+        self._known = KnownHeaders()
+        self._read_by_s = math.inf
+        self._write_by_s = math.inf
+        self._unsent_bytes = 0
         self.keep_alive = True
         self.peer = ""
-        self.deadline = math.inf
+
+    @property
+    def held(self) -> HeldBytes:
+        """Where the bytes of request bodies are counted."""
+        return self._server.held
+
+    @property
+    def deadline(self) -> float:
+        """When this client will be idle, slow or stalled for too long; the loop's seconds."""
+        return min(self._read_by_s, self._write_by_s)
 
     # From the transport.
 
@@ -80,7 +96,7 @@ class ServerConnection(asyncio.Protocol):
             transport.close()
             return
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
-        self.deadline = self._loop.time() + self._limits.client_timeout_s
+        self._read_by_s = self._loop.time() + self._limits.client_timeout_s
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
@@ -89,12 +105,13 @@ class ServerConnection(asyncio.Protocol):
         if self._tunnelled is not None:
             self._tunnelled.feed(data)
             return
-        if self._incoming is None:
-            self._head_bytes += len(data)
-            if self._current is None and not self._waiting:
-                self.deadline = self._loop.time() + self._limits.client_timeout_s
+        if self._incoming is not None:
+            self._expect_more()
         else:
-            self.deadline = self._loop.time() + self._limits.client_timeout_s
+            # Only a head's first bytes move the deadline: it must not be fed a byte at a time.
+            if not self._head_bytes and self._current is None and not self._waiting:
+                self._read_by_s = self._loop.time() + self._limits.client_timeout_s
+            self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -103,20 +120,24 @@ class ServerConnection(asyncio.Protocol):
             cause = error.__context__
             self._refuse(cause if isinstance(cause, ClientError) else _malformed(error))
         else:
-            if self._incoming is None and self._head_bytes > self._limits.head_bytes:
-                self._refuse(_head_too_large(self._limits.head_bytes))
+            if self._incoming is None:
+                if self._head_bytes > self._limits.head_bytes:
+                    self._refuse(_head_too_large(self._limits.head_bytes))
+            elif self._incoming.unclaimed:
+                # Only now: reading must go on once a body is whole, to see its client leave.
+                self.pause_reading()
 
     def eof_received(self) -> bool:
-        """A client that will send no more may still want its answer: keep the other direction."""
-        if self._lingering or self._incoming is not None or self.idle:
+        """Ask whoever serves a client that sends no more: gone, or still waiting for its answer?"""
+        if self._lingering or self._incoming is not None or self._current is None:
             return False
         self.keep_alive = False
-        return self._tunnelled is None
+        return self._tunnelled is None and self._current.end_client()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
         """The client is gone: whoever serves it decides what becomes of the request."""
         self._transport = None
-        self.deadline = math.inf
+        self._read_by_s = self._write_by_s = math.inf
         self._server.leave(self)
         exchanges = [e for e in (self._current, *self._waiting, self._incoming) if e is not None]
         self._waiting.clear()
@@ -126,20 +147,27 @@ class ServerConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client reads too slowly."""
         self._write_paused = True
-        self.deadline = self._loop.time() + self._limits.stalled_reader_s
+        assert self._transport is not None  # noqa: S101 - it is who says so
+        self._unsent_bytes = unsent_bytes(self._transport)
+        self._write_by_s = self._loop.time() + self._limits.stalled_reader_s
         if self._current is not None and self._current.listener is not None:
             self._current.listener.client_paused()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         self._write_paused = False
-        self.deadline = math.inf
-        if self._current is not None and self._current.listener is not None:
+        self._write_by_s = math.inf
+        if self._current is None:
+            self._turn()
+        elif self._current.listener is not None:
             self._current.listener.client_resumed()
 
     def expire(self) -> None:
         """Act on a client that is idle, slow or stalled."""
-        self.deadline = math.inf
+        if self._write_by_s <= self._read_by_s:
+            self._look_at_reader()
+            return
+        self._read_by_s = math.inf
         if self._incoming is not None:
             late = RequestTimedOutError(
                 "The request body did not arrive in time. Send it again, faster."
@@ -147,10 +175,24 @@ class ServerConnection(asyncio.Protocol):
             self._incoming.fail(late)
             self._incoming = None
             self.keep_alive = False
-        elif self._write_paused or self._lingering:
+        elif self._lingering:
             self.abort()
         elif self._current is None:
             self.close()
+
+    def _look_at_reader(self) -> None:
+        """Break off with a client that has read nothing since it was last looked at."""
+        unsent = unsent_bytes(self._transport) if self._transport is not None else 0
+        if unsent >= self._unsent_bytes:
+            self._write_by_s = math.inf
+            self.abort()
+        else:
+            self._unsent_bytes = unsent
+            self._write_by_s = self._loop.time() + self._limits.stalled_reader_s
+
+    def _expect_more(self) -> None:
+        """Give a body's next piece its time."""
+        self._read_by_s = self._pace.due_s(self._loop.time(), self._limits.client_timeout_s)
 
     # From the parser.
 
@@ -164,30 +206,39 @@ class ServerConnection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
-        self._headers.append((name, value))
+        """Take a header; trailers, which come after a body, only count."""
+        if self._incoming is None:
+            self._headers.append((name, value))
+            return
+        self._trailer_bytes += len(name) + len(value)
+        if self._trailer_bytes > self._limits.head_bytes:
+            raise _head_too_large(self._limits.head_bytes)
 
     def on_headers_complete(self) -> None:
         """The head is whole: serve it now, or after those before it."""
         exchange = Exchange(self, self._read_head())
         self._incoming = exchange
-        self._head_bytes = 0
-        if self._current is None:
+        self._head_bytes = self._trailer_bytes = 0
+        self._pace.restart()
+        if self._current is None and not self._write_paused:
             self._serve(exchange)
-        else:
-            self._waiting.append(exchange)
-            if len(self._waiting) >= MAX_PIPELINED:
-                self.pause_reading()
+            return
+        self._waiting.append(exchange)
+        if len(self._waiting) >= MAX_PIPELINED:
+            self.pause_reading()
+            if len(self._waiting) > MAX_WAITING:
+                raise ClientError("More requests came on this connection than can wait. Send fewer.")
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body."""
         if self._incoming is not None:
+            self._pace.came(len(data))
             self._incoming.feed(data)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
         exchange, self._incoming = self._incoming, None
-        self.deadline = math.inf
+        self._read_by_s = math.inf
         if exchange is not None:
             exchange.finish()
 
@@ -197,11 +248,10 @@ class ServerConnection(asyncio.Protocol):
             size = sum(len(name) + len(value) for name, value in self._headers)
             if size > self._limits.head_bytes:
                 raise _head_too_large(self._limits.head_bytes)
-        fields, memo = self._known_headers()
+        fields, memo, length = self._known.look_up(self._headers)
         path, _, query = self._url.partition(b"?")
         if not path.startswith(b"/"):
             path = httptools.parse_url(self._url).path or b"/"
-        length = None if self._length_at < 0 else self._headers[self._length_at][1]
         if not parser.should_keep_alive():
             self.keep_alive = False
         return RequestHead(
@@ -211,31 +261,11 @@ class ServerConnection(asyncio.Protocol):
             headers=self._headers,
             fields=fields,
             http_minor=0 if parser.get_http_version() == "1.0" else 1,
-            content_length=None if length is None else int(length),
+            content_length=length,
             length_unknown=b"transfer-encoding" in fields,
             upgrade=parser.should_upgrade(),
             memo=memo,
         )
-
-    def _known_headers(self) -> tuple[dict[bytes, bytes], dict[object, Any]]:
-        """Return the fields and the memo: those of the last request if its headers were the same."""
-        headers, at = self._headers, self._length_at
-        last = self._last_headers
-        if len(headers) == len(last) and at < len(last):
-            same = headers == last if at < 0 else (
-                headers[at][0] == last[at][0]
-                and headers[:at] == last[:at]
-                and headers[at + 1 :] == last[at + 1 :]
-            )
-            if same:
-                return self._last_fields, self._last_memo
-        self._last_headers = headers
-        self._last_fields = {name.lower(): value for name, value in headers}
-        self._last_memo = {}
-        self._length_at = next(
-            (n for n, (name, _) in enumerate(headers) if name.lower() == b"content-length"), -1
-        )
-        return self._last_fields, self._last_memo
 
     def _upgraded(self, rest: bytes) -> None:
         """After the head of an upgrade all bytes belong to the tunnel, or to nobody."""
@@ -267,11 +297,18 @@ class ServerConnection(asyncio.Protocol):
             self._linger()
         elif not self.keep_alive or self._server.closing:
             self.close()
-        elif self._waiting:
+        elif not self._write_paused:
+            self._turn()
+
+    def _turn(self) -> None:
+        """Turn to the next request; while the last answer is not read, none is served."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._waiting:
             self.resume_reading()
             self._serve(self._waiting.popleft())
         else:
-            self.deadline = self._loop.time() + self._limits.keepalive_timeout_s
+            self._read_by_s = self._loop.time() + self._limits.keepalive_timeout_s
             self.resume_reading()
 
     def tunnel(self, exchange: Exchange) -> None:
@@ -289,7 +326,7 @@ class ServerConnection(asyncio.Protocol):
         if self._reading and self._transport is not None:
             self._reading = False
             self._transport.pause_reading()
-            self.deadline = math.inf
+            self._read_by_s = math.inf
 
     def resume_reading(self) -> None:
         """Take bytes from the client again."""
@@ -297,7 +334,9 @@ class ServerConnection(asyncio.Protocol):
             self._reading = True
             self._transport.resume_reading()
             if self._incoming is not None:
-                self.deadline = self._loop.time() + self._limits.client_timeout_s
+                # What was waited for was us: the client's time begins anew.
+                self._pace.restart()
+                self._expect_more()
 
     def _linger(self) -> None:
         """Let a client that is still sending read its answer: a reset would take it away."""
@@ -308,7 +347,7 @@ class ServerConnection(asyncio.Protocol):
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self.resume_reading()
-        self.deadline = self._loop.time() + LINGER_S
+        self._read_by_s = self._loop.time() + LINGER_S
 
     @property
     def idle(self) -> bool:
@@ -326,7 +365,16 @@ class ServerConnection(asyncio.Protocol):
             self._transport.abort()
 
     def _refuse(self, error: ClientError) -> None:
-        """Answer what is not HTTP, and close; one that is being served just loses its client."""
+        """Answer what is not HTTP, and close; one that is being served just loses its client.
+
+        Where only a body is wrong, who serves the request gives the answer.
+        """
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None and incoming is self._current:
+            self.keep_alive = False
+            self._lingering = True
+            incoming.fail(error)
+            return
         if self._current is None and not self._waiting:
             self.write(render_bytes(error))
         self.close()

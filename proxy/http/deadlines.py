@@ -9,7 +9,9 @@ SWEEP_S = 1.0
 class Expiring(Protocol):
     """Something that may be late; ``deadline`` is in the loop's seconds, infinity for never."""
 
-    deadline: float
+    @property
+    def deadline(self) -> float:
+        """When it is late."""
 
     def expire(self) -> None:
         """Act on the deadline's having passed."""

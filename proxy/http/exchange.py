@@ -1,14 +1,17 @@
 """One request and its answer on a client's connection, as a handler sees it."""
 
 import asyncio
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Protocol
 
-from proxy.errors import BodyTooLargeError
+from proxy.errors import BodyTooLargeError, OverloadedError
 from proxy.wire.headers import Headers, RequestHead
 
 if TYPE_CHECKING:
     from proxy.http.connection import ServerConnection
 
+SMALL_BYTES = 4096
+"""Pieces of a body that are smaller are put together: an object of their own costs more."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -38,6 +41,9 @@ class ClientListener(Protocol):
     def client_resumed(self) -> None:
         """The client has caught up."""
 
+    def client_ended(self) -> bool:
+        """The client sends no more: it is gone, or has only closed its side. Keep answering?"""
+
     def client_gone(self) -> None:
         """The client closed its connection."""
 
@@ -49,16 +55,20 @@ class Exchange:
         "_body",
         "_chunked",
         "_connection",
+        "_held",
         "_limit",
         "_pending_head",
         "_received",
         "_sink",
+        "_upload_limit",
         "_waiter",
         "answered",
         "body_complete",
         "broken",
+        "ended",
         "gone",
         "head",
+        "holder",
         "listener",
         "started",
         "status",
@@ -66,17 +76,22 @@ class Exchange:
 
     def __init__(self, connection: "ServerConnection", head: RequestHead) -> None:
         self._connection = connection
-        self._body: list[bytes] = []
+        self._body: list[bytes | bytearray] = []
         self._received = 0
         self._limit: int | None = None
+        self._upload_limit: int | None = None
+        self._held = 0
         self._sink: BodySink | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._chunked = False
         self._pending_head = b""
         self.head = head
+        self.holder: Hashable = None
+        """Whose body it is, among those that are held in memory."""
         self.body_complete = False
         self.broken: Exception | None = None
         self.gone = False
+        self.ended = False
         self.started = False
         self.answered = False
         self.status = 0
@@ -91,15 +106,37 @@ class Exchange:
 
     def feed(self, data: bytes) -> None:
         """Take a piece of the body from the connection."""
-        if self._sink is not None:
-            self._sink.body_data(data)
-            return
-        self._body.append(data)
         self._received += len(data)
+        if self._sink is not None:
+            if self._upload_limit is None or self._received <= self._upload_limit:
+                self._sink.body_data(data)
+            elif self.broken is None:
+                self.fail(self._too_large(self._upload_limit))
+            return
+        if self.broken is not None:
+            return
+        if len(data) < SMALL_BYTES and self._body:
+            last = self._body[-1]
+            if isinstance(last, bytearray):
+                last += data
+            else:
+                self._body.append(bytearray(data))
+        else:
+            self._body.append(data)
         if self._limit is None:
-            self._connection.pause_reading()
-        elif self._received > self._limit:
+            return
+        if self._received > self._limit:
             self.fail(self._too_large(self._limit))
+        else:
+            try:
+                self.hold(len(data))
+            except OverloadedError as error:
+                self.fail(error)
+
+    @property
+    def unclaimed(self) -> bool:
+        """Whether some of the body is here before anybody has asked for it."""
+        return self._limit is None and self._sink is None and self._received > 0
 
     def finish(self) -> None:
         """The body has arrived whole."""
@@ -124,6 +161,11 @@ class Exchange:
         if self.listener is not None:
             self.listener.client_gone()
 
+    def end_client(self) -> bool:
+        """The client sends no more; say whether it may still want its answer."""
+        self.ended = True
+        return self.listener is None or self.listener.client_ended()
+
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -140,27 +182,51 @@ class Exchange:
             self._connection.write(CONTINUE)
         self._connection.resume_reading()
 
+    def hold(self, count: int) -> None:
+        """Count so many bytes as held for this request until its end, or raise OverloadedError."""
+        self._connection.held.take(self.holder, count)
+        self._held += count
+
+    def hold_at_least(self, count: int) -> None:
+        """Count a body that was made of the client's, if it is larger (it was compressed)."""
+        if count > self._held:
+            self.hold(count - self._held)
+
+    def let_go(self) -> None:
+        """Nothing of this request is held any more."""
+        if self._held:
+            self._connection.held.give(self.holder, self._held)
+            self._held = 0
+        self._body.clear()
+
     def refuse_larger(self, limit: int) -> None:
-        """Raise at once if the announced body is over ``limit`` bytes."""
+        """Raise at once if the announced body is over ``limit`` bytes; refuse it when it is."""
+        self._upload_limit = limit
         if (self.head.content_length or 0) > limit:
             raise self._too_large(limit)
 
     async def body(self, limit: int) -> bytes:
-        """Return the whole body.
+        """Return the whole body; it counts as held until the request's end.
 
-        Errors: BodyTooLargeError, RequestTimedOutError, ClientGoneError.
+        Errors: BodyTooLargeError, OverloadedError, RequestTimedOutError, ClientGoneError.
         """
         self.refuse_larger(limit)
         self._limit = limit
         if self._received > limit:
             raise self._too_large(limit)
+        announced = self.head.content_length or 0
+        if announced > self._received:
+            self._connection.held.expect(self.holder, announced)
+        self.hold(self._received)
         if not self.body_complete and self.broken is None:
             self._welcome()
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         if self.broken is not None:
             raise self.broken
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        first = self._body[0] if self._body else b""
+        whole = len(self._body) == 1 and isinstance(first, bytes)
+        body = bytes(first) if whole else b"".join(self._body)
         self._body.clear()
         return body
 
@@ -168,7 +234,7 @@ class Exchange:
         """Push the body to ``sink`` from now on, as it arrives."""
         self._sink = sink
         for piece in self._body:
-            sink.body_data(piece)
+            sink.body_data(bytes(piece))
         self._body.clear()
         if self.broken is not None:
             sink.body_broken(self.broken)

@@ -10,10 +10,15 @@ from proxy.errors import OverloadedError, ProxyError
 from proxy.http.connection import ConnectionLimits, ServerConnection
 from proxy.http.deadlines import Deadlines
 from proxy.http.exchange import ClientGoneError, Exchange
+from proxy.http.held import HeldBytes
 from proxy.http.render import render_bytes, respond_error
 
 Handler = Callable[[Exchange], Coroutine[Any, Any, None]]
 BACKLOG = 2048
+NO_LIMIT = 1 << 62
+SETTLING_S = 5.0
+"""What requests have after the grace time, once they were told to end."""
+ENDING_STEP_S = 0.01
 log = logging.getLogger("weighbridge")
 
 
@@ -21,7 +26,12 @@ class Server:
     """Serves HTTP/1.1 with one handler for every request."""
 
     def __init__(
-        self, handler: Handler, *, limits: ConnectionLimits, max_connections: int
+        self,
+        handler: Handler,
+        *,
+        limits: ConnectionLimits,
+        max_connections: int,
+        held: HeldBytes | None = None,
     ) -> None:
         self._handler = handler
         self._max_connections = max_connections
@@ -30,12 +40,14 @@ class Server:
         self._listener: asyncio.Server | None = None
         self._deadlines = Deadlines()
         self.limits = limits
+        self.held = held or HeldBytes(NO_LIMIT)
         self.loop = asyncio.get_running_loop()
         self.closing = False
         self.full_answer = render_bytes(
             OverloadedError(
                 f"The proxy has {max_connections:,} connections open, its limit. Try again "
-                "soon, or have the operator raise PROXY_MAX_CONNECTIONS.",
+                "soon, or have the operator raise PROXY_MAX_CONNECTIONS (and the limit of open "
+                "files, if that is lower).",
                 headers=((b"retry-after", b"1"),),
             )
         )
@@ -86,6 +98,7 @@ class Server:
         finally:
             if not exchange.answered:
                 exchange.cut()
+            exchange.let_go()
             self._tasks.pop(exchange, None)
 
     @property
@@ -115,10 +128,21 @@ class Server:
             await at_grace_end()
         for connection in list(self._connections):
             connection.close()
-        await asyncio.sleep(0)
+        await self._end_rest(at_grace_end)
         for connection in list(self._connections):
             connection.abort()
+        await asyncio.sleep(0)
         self._deadlines.close()
+
+    async def _end_rest(self, end: Callable[[], Awaitable[None]]) -> None:
+        """See the rest to its end: what was still being opened or read, or is not yet all sent."""
+        give_up_s = self.loop.time() + SETTLING_S
+        while (self._tasks or self._connections) and self.loop.time() < give_up_s:
+            if self._tasks:
+                await end()
+            await asyncio.sleep(ENDING_STEP_S)
+        if self._tasks:
+            log.warning("%d requests could not be ended in time", len(self._tasks))
 
 
 def _unexpected() -> ProxyError:

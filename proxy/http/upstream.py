@@ -20,8 +20,8 @@ from proxy.errors import (
     UpstreamClosedError,
     UpstreamError,
     UpstreamTimedOutError,
-    UpstreamUnreachableError,
 )
+from proxy.http.connecting import cannot_connect
 from proxy.http.deadlines import Deadlines
 from proxy.wire.headers import AnswerHead, Headers
 
@@ -106,6 +106,7 @@ class UpstreamConnection(asyncio.Protocol):
         transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
         self._transport = transport
+        self._pool.made(self)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came and push it on."""
@@ -258,6 +259,12 @@ class UpstreamConnection(asyncio.Protocol):
         self.deadline = self._loop.time() + self._pool.limits.silence_timeout_s
         if self._transport is not None:
             self._transport.writelines((head, body) if body else (head,))
+        else:
+            self._loop.call_soon(self.connection_lost, None)
+
+    def hand_over(self, sink: AnswerSink) -> None:
+        """Push the rest of the answer to another."""
+        self._sink = sink
 
     def write(self, data: bytes, *, chunked: bool) -> None:
         """Send a piece of the request's body."""
@@ -338,10 +345,10 @@ class UpstreamPool:
                 "Try again soon, or have the operator raise PROXY_UPSTREAM_CONNECTIONS.",
                 headers=((b"retry-after", b"1"),),
             )
-        if self._tls is not None and self._context is None:
-            self._context = self._tls()
         self._connecting += 1
         try:
+            if self._tls is not None and self._context is None:
+                self._context = self._tls()
             async with asyncio.timeout(self.limits.connect_timeout_s):
                 _, connection = await self.loop.create_connection(
                     lambda: UpstreamConnection(self),
@@ -355,22 +362,22 @@ class UpstreamPool:
                 f"The upstream did not accept a connection within "
                 f"{self.limits.connect_timeout_s:g} seconds. Try again."
             ) from None
-        except OSError as error:
-            raise UpstreamUnreachableError(
-                f"The upstream at {self.origin.host}:{self.origin.port} can't be reached "
-                f"({error.strerror or type(error).__name__}). Try again; if it lasts, the operator "
-                "should check PROXY_UPSTREAM_BASE_URL."
-            ) from None
+        except (OSError, UnicodeError) as error:
+            raise cannot_connect(f"{self.origin.host}:{self.origin.port}", error) from None
         finally:
             self._connecting -= 1
+        return connection
+
+    def made(self, connection: UpstreamConnection) -> None:
+        """A connection is open: from here on, :meth:`lost` will be told of its end."""
         self._open.add(connection)
         self._deadlines.watch(connection)
-        return connection
 
     def put(self, connection: UpstreamConnection) -> None:
         """Keep a connection for the next request."""
-        connection.deadline = self.loop.time() + self.limits.idle_s
-        self._idle.append(connection)
+        if connection.usable:
+            connection.deadline = self.loop.time() + self.limits.idle_s
+            self._idle.append(connection)
 
     def lost(self, connection: UpstreamConnection) -> None:
         """A connection is closed."""

@@ -1,0 +1,44 @@
+"""How fast a client sends and reads, and when that is too slow."""
+
+import asyncio
+import contextlib
+import fcntl
+import math
+import termios
+from array import array
+
+SLOWEST_BYTES_PER_S = 1024
+"""A body that comes more slowly than this is late, however steadily it trickles."""
+
+
+class BodyPace:
+    """When the next piece of a body is due: no long silence, and not too slow in all."""
+
+    __slots__ = ("_began_s", "_bytes")
+
+    def __init__(self) -> None:
+        self._began_s = math.inf
+        self._bytes = 0
+
+    def restart(self) -> None:
+        """Forget what came: a body begins, or goes on after we had it wait."""
+        self._began_s = math.inf
+        self._bytes = 0
+
+    def came(self, count: int) -> None:
+        """Count a piece of the body."""
+        self._bytes += count
+
+    def due_s(self, now_s: float, patience_s: float) -> float:
+        """Return when the client is too slow."""
+        self._began_s = min(self._began_s, now_s)
+        return min(now_s, self._began_s + self._bytes / SLOWEST_BYTES_PER_S) + patience_s
+
+
+def unsent_bytes(transport: asyncio.Transport) -> int:
+    """Return how many bytes the peer has not taken, those of the kernel's queue included."""
+    queued = array("i", [0])
+    connected = transport.get_extra_info("socket")
+    with contextlib.suppress(OSError, ValueError):
+        fcntl.ioctl(connected.fileno(), termios.TIOCOUTQ, queued)
+    return transport.get_write_buffer_size() + queued[0]
