@@ -9,6 +9,7 @@ Folders, from the inside out; imports only ever point down this list:
 ``ledger``    the durable record: a port, and the databases behind it.
 ``http``      HTTP/1.1 over asyncio transports: the server, the upstream connections.
 ``metering``  one metered call: open, send, relay, measure, settle.
+``billing``   periods rated, closed and invoiced; edits of prices.
 ``web``       routes and views: ``/v1``, usage, health.
 ``cli``       the commands. ``demo`` holds the scripted upstream.
 """

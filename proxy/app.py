@@ -1,37 +1,50 @@
 """Where the parts meet: the only place that knows concrete classes."""
 
 import asyncio
-import hashlib
+import gc
 import logging
 import os
 import signal
-import ssl
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 
+from proxy.billing.books import BookShelf
+from proxy.billing.upkeep import BillingUpkeep
 from proxy.clock import now, now_us
 from proxy.core.book import PriceBook
 from proxy.core.ids import RequestIds
-from proxy.errors import PricingError, SettingsError
+from proxy.errors import LedgerUnavailableError, SettingsError
 from proxy.http.connection import ConnectionLimits
+from proxy.http.descriptors import raise_limit, share_out
+from proxy.http.held import HeldBytes
 from proxy.http.server import Server
-from proxy.http.upstream import Origin, UpstreamLimits, UpstreamPool
 from proxy.ledger.port import Ledger
+from proxy.ledger.spool import Spool
 from proxy.ledger.sqlite import SqliteLedger
-from proxy.metering.call import Caller
+from proxy.metering.call import Caller, Fault, no_fault
+from proxy.metering.drains import Drains
 from proxy.metering.estimator import ThreadEstimator
 from proxy.metering.relay import DisconnectPolicy
+from proxy.metering.settling import Settler
+from proxy.metering.upkeep import empty_spool, keep_up
 from proxy.pricing import parse
+from proxy.pricing.watch import read_text
 from proxy.settings import Settings
+from proxy.upstream_table import upstreams_of
 from proxy.web.access_log import AccessLog
 from proxy.web.configuration import BookInForce, follow
 from proxy.web.gateway import Gateway, GatewayOptions
+from proxy.web.invoice import InvoiceViews
 from proxy.web.keys import KeyRing
+from proxy.web.model_gate import ModelGate
 from proxy.web.router import Router
 from proxy.web.usage import UsageViews
 
+GC_THRESHOLDS = (20_000, 20, 20)
+ORPHAN_MARGIN_S = 10.0
+"""What a worker whose supervisor died has after the grace time, before it ends itself."""
 log = logging.getLogger("weighbridge")
 
 
@@ -47,90 +60,97 @@ async def open_ledger(settings: Settings) -> AsyncIterator[Ledger]:
 
 def load_book(settings: Settings) -> PriceBook:
     """Read the pricing file; PricingError says what is wrong in it and where."""
-    return parse(read_pricing_file(settings), str(settings.pricing_file))
+    return parse(read_text(settings.pricing_file), str(settings.pricing_file))
 
 
-def read_pricing_file(settings: Settings) -> str:
-    """Return the pricing file's text."""
-    try:
-        return settings.pricing_file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PricingError(
-            f"{settings.pricing_file} can't be read: {error}. Set PROXY_PRICING_FILE to a "
-            "pricing.toml, or start where one is."
-        ) from None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """A worker's place beside its siblings: the port they share, and its ties to who keeps them.
 
+    ``serving`` is called once it serves. ``lifeline`` is the reading end of a pipe: that it ends
+    means that there is no supervisor any more.
+    """
 
-def origin_of(base_url: str) -> Origin:
-    """Split a base URL into where to connect and what to put before each path."""
-    parts = urlsplit(base_url)
-    default = 443 if parts.scheme == "https" else 80
-    return Origin(
-        scheme=parts.scheme,
-        host=parts.hostname or "",
-        port=parts.port or default,
-        base_path=parts.path.rstrip("/"),
-    )
+    port: int
+    lifeline: int
+    serving: Callable[[], None]
 
 
 class Application:
     """A running worker: everything that serves, from the sockets to the ledger."""
 
-    def __init__(self, settings: Settings, ledger: SqliteLedger, book: PriceBook) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: SqliteLedger,
+        book: PriceBook,
+        *,
+        prices: BillingUpkeep,
+        fault: Fault = no_fault,
+    ) -> None:
         self.settings = settings
         self.ledger = ledger
-        origin = origin_of(settings.upstream_base_url)
-        self.books = BookInForce(ledger, book)
-        self.keys = KeyRing(ledger)
-        self.pool = UpstreamPool(
-            origin,
-            UpstreamLimits(
-                connections=settings.upstream_connections,
-                connect_timeout_s=settings.upstream_connect_timeout_s,
-                silence_timeout_s=settings.upstream_timeout_s,
-                idle_s=settings.upstream_idle_s,
-            ),
-            tls=ssl.create_default_context,
+        descriptors = raise_limit()
+        connections, upstreams = share_out(
+            descriptors, settings.max_connections, settings.upstream_connections
         )
-        self.estimator = ThreadEstimator("azure" if "azure" in origin.host else "openai")
+        if (connections, upstreams) != (settings.max_connections, settings.upstream_connections):
+            log.info(
+                "%d open files are allowed: room for %d connections of clients and %d upstream",
+                descriptors,
+                connections,
+                upstreams,
+            )
+        self.books = BookInForce(prices.shelf, book)
+        self.prices = prices
+        self.keys = KeyRing(ledger)
+        self.upstreams = upstreams_of(settings, connections=upstreams)
+        self.estimator = ThreadEstimator()
+        self.spool = Spool(settings.spool_path, ledger.worker_id)
         self.caller = Caller(
             ledger=ledger,
-            pool=self.pool,
+            settler=Settler(ledger, self.spool, timeout_s=settings.settle_timeout_s),
             estimator=self.estimator,
             classifier=self.books,
             policy=DisconnectPolicy(
                 drain=settings.on_disconnect == "drain",
                 drain_timeout_s=settings.drain_timeout_s,
                 drain_bytes=settings.drain_bytes,
+                drains=Drains(settings.drains_per_subscription),
             ),
             clock_us=now_us,
+            fault=fault,
         )
         self.access_log = AccessLog(as_json=_logs_json(settings)) if settings.access_log else None
-        self.router = self._router(origin)
+        self.router = self._router()
         self.server = Server(
             self.router.handle,
             limits=ConnectionLimits(
                 client_timeout_s=settings.client_timeout_s,
+                stalled_reader_s=settings.client_timeout_s,
                 keepalive_timeout_s=settings.keepalive_timeout_s,
             ),
-            max_connections=settings.max_connections,
+            max_connections=connections,
+            held=HeldBytes(settings.max_held_bytes),
         )
-        self._following: asyncio.Task[None] | None = None
+        self._chores: list[asyncio.Task[None]] = []
 
-    def _router(self, origin: Origin) -> Router:
+    def _router(self) -> Router:
         settings = self.settings
-        key, token = settings.upstream_api_key, settings.admin_token
+        token = settings.admin_token
         gateway = Gateway(
             GatewayOptions(
-                upstream_key=None if key is None else key.get_secret_value(),
+                managed=settings.mode == "managed",
                 max_body_bytes=settings.max_body_bytes,
                 max_upload_bytes=settings.max_upload_bytes,
                 max_open_requests=settings.max_open_requests,
+                max_open_requests_per_subscription=settings.open_share,
             ),
-            origin=origin,
+            upstreams=self.upstreams,
             keys=self.keys,
             caller=self.caller,
             ids=RequestIds(self.ledger.worker_id),
+            models=ModelGate(self.books, now),
             clock_us=now_us,
             access_log=self.access_log,
         )
@@ -141,21 +161,32 @@ class Application:
             admin_token=None if token is None else token.get_secret_value(),
             now=now,
         )
-        return Router(gateway=gateway, usage=usage, ledger=self.ledger)
-
-    async def start(self) -> int:
-        """Start serving; returns the port."""
-        await self._configuration_changed()
-        self._following = asyncio.get_running_loop().create_task(
-            follow(self.ledger, self._configuration_changed)
+        return Router(
+            gateway=gateway,
+            usage=usage,
+            invoices=InvoiceViews(usage, self.books, now),
+            ledger=self.ledger,
+            prices=lambda: {"sequence": self.books.sequence, **self.prices.status()},
         )
+
+    async def start(self, shared_port: int | None = None) -> int:
+        """Start serving, on a port that is shared with siblings if it is given; return the port."""
+        await self._configuration_changed()
+        loop = asyncio.get_running_loop()
+        self._chores = [
+            loop.create_task(follow(self.ledger, self._configuration_changed)),
+            loop.create_task(keep_up(self.ledger, now_us)),
+            loop.create_task(self.prices.run()),
+            loop.create_task(empty_spool(self.spool, self.ledger)),
+        ]
         try:
-            sockets = await self.server.listen(self.settings.host, self.settings.port)
+            sockets = await self.server.listen(
+                self.settings.host,
+                self.settings.port if shared_port is None else shared_port,
+                reuse_port=shared_port is not None,
+            )
         except OSError as error:
-            raise SettingsError(
-                f"{self.settings.host}:{self.settings.port} can't be listened on "
-                f"({error.strerror}). Stop what does, or set PROXY_PORT."
-            ) from None
+            raise cannot_listen(self.settings, error) from None
         port: int = sockets[0].getsockname()[1]
         return port
 
@@ -167,29 +198,40 @@ class Application:
         """Let streams finish within the grace time, settle everything, let go of everything."""
         self.router.draining = True
         await self.server.close(self.settings.shutdown_grace_s, self.caller.stop_all)
-        if self._following is not None:
-            self._following.cancel()
-        self.pool.close()
+        for chore in self._chores:
+            chore.cancel()
+        with suppress(LedgerUnavailableError):
+            await self.spool.replay(self.ledger.settle)
+        self.spool.close()
+        self.upstreams.close()
         self.estimator.close()
         if self.access_log is not None:
             self.access_log.close()
 
 
-async def run(settings: Settings, *, announce: bool = True) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    text = read_pricing_file(settings)
-    book = parse(text, str(settings.pricing_file))
+async def run(settings: Settings, *, seat: Seat | None = None, fault: Fault = no_fault) -> None:
+    """Serve until SIGTERM or SIGINT; ``fault`` is called at named points."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    ledger = await SqliteLedger.open_database(settings.database_path, now_us)
+    if seat is not None:
+        loop.add_reader(seat.lifeline, _orphaned, seat, settings, stopping)
+    ledger = await SqliteLedger.open_database(
+        settings.database_path, now_us, fault=fault, spool_directory=settings.spool_path
+    )
     try:
-        await ledger.adopt_book(text, hashlib.sha256(text.encode()).hexdigest())
-        application = Application(settings, ledger, book)
-        port = await application.start()
-        if announce:
-            _announce(settings, port)
+        prices = BillingUpkeep(
+            BookShelf(ledger), settings.pricing_file, grace_s=settings.close_grace_s, now=now
+        )
+        book = await prices.begin()
+        application = Application(settings, ledger, book, prices=prices, fault=fault)
+        port = await application.start(None if seat is None else seat.port)
+        loop.add_signal_handler(signal.SIGHUP, prices.read_again)
+        if seat is None:
+            announce(settings, port)
+        else:
+            seat.serving()
         await stopping.wait()
         log.info("stopping: running requests have %g s to finish", settings.shutdown_grace_s)
         await application.stop()
@@ -197,13 +239,33 @@ async def run(settings: Settings, *, announce: bool = True) -> None:
         await ledger.close()
 
 
-def serve(settings: Settings) -> int:
+def _orphaned(seat: Seat, settings: Settings, stopping: asyncio.Event) -> None:
+    """Stop as if told to; nobody is there any more to end a worker that can't."""
+    loop = asyncio.get_running_loop()
+    loop.remove_reader(seat.lifeline)
+    loop.call_later(settings.shutdown_grace_s + ORPHAN_MARGIN_S, os._exit, 1)
+    stopping.set()
+
+
+def serve(settings: Settings, seat: Seat | None = None) -> int:
     """Serve until told to stop; the exit status."""
     import uvloop  # noqa: PLC0415 - commands other than this one need none
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    uvloop.run(run(settings))
+    # What was made by now stays: the collector need not look at it again, nor at every burst.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    uvloop.run(run(settings, seat=seat))
     return 0
+
+
+def cannot_listen(settings: Settings, error: OSError) -> SettingsError:
+    """Say in one sentence why the address can't be had."""
+    return SettingsError(
+        f"{settings.host}:{settings.port} can't be listened on ({error.strerror or error}). "
+        "Stop what does, or set PROXY_PORT."
+    )
 
 
 def _logs_json(settings: Settings) -> bool:
@@ -212,7 +274,8 @@ def _logs_json(settings: Settings) -> bool:
     return settings.log_format == "json"
 
 
-def _announce(settings: Settings, port: int) -> None:
+def announce(settings: Settings, port: int) -> None:
+    """Say where it serves, and what to do next."""
     base_url = f"http://{settings.host}:{port}/v1"
     managed = settings.mode == "managed"
     mode = "managed (clients hold keys made here)" if managed else (

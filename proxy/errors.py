@@ -94,6 +94,13 @@ class BodyTooLargeError(ClientError):
     code = "request_too_large"
 
 
+class UnreadableBodyError(ClientError):
+    """The body is encoded in a way that can't be undone."""
+
+    status = 415
+    code = "unsupported_encoding"
+
+
 class OverloadedError(ProxyError):
     """The proxy is at one of its limits; nothing was sent upstream."""
 

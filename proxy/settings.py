@@ -44,9 +44,10 @@ def _database_url(value: str) -> str:
     return value
 
 
-def _header_safe(value: SecretStr) -> SecretStr:
+def header_safe(value: SecretStr) -> SecretStr:
+    """Return a secret that fits into a header; ValueError for another."""
     secret = value.get_secret_value()
-    if not secret.isascii() or not secret.isprintable() or " " in secret:
+    if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
         raise ValueError("it must be printable ASCII without blanks, to fit into a header")
     return value
 
@@ -63,7 +64,7 @@ _PROBLEMS = {
 
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
-Secret = Annotated[SecretStr, AfterValidator(_header_safe)]
+Secret = Annotated[SecretStr, AfterValidator(header_safe)]
 
 
 class Settings(BaseSettings):
@@ -87,6 +88,9 @@ class Settings(BaseSettings):
     upstream_api_key: Secret | None = Field(
         None, description="the upstream's key; set: managed mode, unset: clients send their own"
     )
+    upstreams_file: Path | None = Field(
+        None, description="TOML table of further upstreams, by model; managed mode only"
+    )
     database_url: DatabaseUrl = Field(
         "sqlite:///weighbridge.db", description="where the ledger is kept"
     )
@@ -103,6 +107,12 @@ class Settings(BaseSettings):
     )
     drain_bytes: int = Field(
         64 * _MEBIBYTE, ge=0, description="most bytes drained after a client went away"
+    )
+    drains_per_subscription: int = Field(
+        256,
+        ge=0,
+        le=1_000_000,
+        description="drains that a subscription may have in a worker; beyond it answers are cancelled",
     )
     settle_timeout_s: float = Field(
         5,
@@ -123,11 +133,22 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(
         1024 * _MEBIBYTE, ge=1024, description="largest request body that is streamed through"
     )
+    max_held_bytes: int = Field(
+        1024 * _MEBIBYTE,
+        ge=1024,
+        description="request bodies that a worker holds at a time; half of it for one subscription",
+    )
     max_connections: int = Field(
         16_384, ge=1, le=1_000_000, description="client connections of a worker"
     )
     max_open_requests: int = Field(
         8_192, ge=1, le=1_000_000, description="requests of a worker that may run at a time"
+    )
+    max_open_requests_per_subscription: int | None = Field(
+        None,
+        ge=0,
+        le=1_000_000,
+        description="those of one subscription; 0: no such bound; unset: half of all",
     )
     client_timeout_s: float = Field(
         60, gt=0, le=3600, description="longest silence of a client that is sending or reading"
@@ -176,6 +197,12 @@ class Settings(BaseSettings):
         return "passthrough" if self.upstream_api_key is None else "managed"
 
     @property
+    def open_share(self) -> int:
+        """How many requests of one subscription may run at a time in a worker; 0: any number."""
+        share = self.max_open_requests_per_subscription
+        return max(1, self.max_open_requests // 2) if share is None else share
+
+    @property
     def database_path(self) -> Path:
         """The ledger's file."""
         return Path(self.database_url.removeprefix(_SQLITE))
@@ -209,6 +236,12 @@ def unknown_names() -> list[str]:
     known = {env_name(field) for field in Settings.model_fields}
     given = {*os.environ, *dotenv_values(ENV_FILE)}  # noqa: TID251 - the environment's home
     return sorted(name for name in given - known if name.startswith(PREFIX))
+
+
+def variable(name: str) -> str | None:
+    """Return a variable that a table of ours names, from the environment or ``.env``."""
+    value = os.environ.get(name)  # noqa: TID251 - the environment's home
+    return value or dotenv_values(ENV_FILE).get(name) or None
 
 
 def child_environment(**overrides: str) -> dict[str, str]:

@@ -29,6 +29,7 @@ _GZIP_WINDOW_BITS = 31
 OK = 200
 TOO_MANY_REQUESTS = 429
 _EVENT_STREAM = ("Content-Type", "text/event-stream; charset=utf-8")
+_UNKNOWN_OPTION = "Unrecognized request argument supplied: stream_options"
 
 
 class ChatResponder:
@@ -82,7 +83,8 @@ class ChatResponder:
         answer: Answer,
     ) -> None:
         if answer.outcome == "error":
-            await reply.send(_json(answer.status, error_body(answer.status), received))
+            message = _UNKNOWN_OPTION if _refuses(how, asked) else None
+            await reply.send(_json(answer.status, error_body(answer.status, message), received))
         elif answer.stream:
             await _send_stream(received, reply, asked, how, answer)
         else:
@@ -92,7 +94,7 @@ class ChatResponder:
 
     def _enter(self, received: Received, asked: dict[str, Any], how: Behaviour) -> Answer:
         status = how.status
-        if not how.options and "stream_options" in asked:
+        if _refuses(how, asked):
             status = 400
         answer = Answer(
             number=len(self.truth.answers) + 1,
@@ -109,6 +111,10 @@ class ChatResponder:
         )
         self.truth.answers.append(answer)
         return answer
+
+
+def _refuses(how: Behaviour, asked: dict[str, Any]) -> bool:
+    return not how.options and "stream_options" in asked
 
 
 async def _send_stream(

@@ -1,27 +1,46 @@
 """One metered call, in order: open, send, relay, measure, settle, release."""
 
 import asyncio
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.core.subscriptions import ApiKey
 from proxy.core.usage import Measurement
-from proxy.errors import ProxyError, UpstreamClosedError
+from proxy.errors import LedgerUnavailableError, ProxyError, UpstreamClosedError
 from proxy.http.exchange import Exchange
-from proxy.http.upstream import UpstreamConnection, UpstreamPool
+from proxy.http.upstream import UpstreamConnection
 from proxy.ledger.port import Ledger, OpenCall, Refusal, Settlement
+from proxy.metering.asking import FirstWord
 from proxy.metering.estimator import Estimator
-from proxy.metering.outcome import Ended, Outcome, measure, needs_estimate
+from proxy.metering.outcome import Ended, Outcome, measure, needs_estimate, succeeded
 from proxy.metering.relay import DisconnectPolicy, Relay
+from proxy.metering.settling import Settler
+from proxy.metering.upstreams import Upstream
 from proxy.wire.answer import AnswerMeter, BodyMeter, PassMeter, StreamMeter
 from proxy.wire.answers import AnswerReader, AnswerText
 from proxy.wire.decoding import decoder_for, is_encoded
 from proxy.wire.endpoints import Endpoint, Metering
 from proxy.wire.headers import AnswerHead, Headers, downward
 from proxy.wire.request import NO_FACTS, RequestFacts
+from proxy.wire.request_shape import FormReader
 from proxy.wire.usage import RequestShape, UsageReader
 
 UNMETERED = frozenset({Metering.NEVER, Metering.SESSION})
+BINARY = (b"audio/", b"image/", b"video/", b"application/octet-stream")
+"""Answers of these types say nothing of their usage, and may be large."""
+Request = tuple[bytes, bytes]
+"""The head, with its blank line, and the body."""
+Fault = Callable[[str], None]
+"""Called at named points of a call, so that tests can end the process there."""
+
+
+log = logging.getLogger("weighbridge")
+
+
+def no_fault(_: str) -> None:
+    """Let every named point pass."""
 
 
 class Classifier(Protocol):
@@ -38,7 +57,9 @@ class Call:
     """A request that is authenticated and read, ready to be opened and sent.
 
     ``head`` is the upstream request's, with its blank line. ``body`` is None where it is
-    streamed. ``asked`` says that usage was asked for on the client's behalf.
+    streamed; ``form`` then taps it for what it is. ``asked`` says that usage was asked for on the
+    client's behalf, and ``unasked`` writes the request without that. ``shape`` is None where the
+    model's name is all of it.
     """
 
     id: int
@@ -48,12 +69,17 @@ class Call:
     key_digest: bytes | None
     key_prefix: str
     endpoint: Endpoint | None
+    upstream: Upstream
+    model: str = ""
     facts: RequestFacts = NO_FACTS
+    shape: RequestShape | None = None
+    form: FormReader | None = None
     head: bytes
     body: bytes | None
     body_bytes: int
     chunked_upward: bool = False
     asked: bool = False
+    unasked: "Callable[[], Request] | None" = None
     managed: bool
     attempt: int = 0
 
@@ -67,46 +93,66 @@ class Call:
         """Whether its answer says what it used."""
         return self.endpoint is not None and self.endpoint.metering not in UNMETERED
 
+    @property
+    def estimable(self) -> bool:
+        """Whether tokens can be counted by us where none are reported."""
+        return self.endpoint is not None and self.endpoint.metering is Metering.TOKENS
+
+    def learn(self) -> None:
+        """Take what a form said that was read while it was sent."""
+        if self.form is not None:
+            self.form.finish()
+            self.facts = self.form.facts()
+            self.model = self.facts.model or self.model
+            self.shape = self.form.shape()
+
 
 class Upload:
     """Pushes a streamed request body up."""
 
-    def __init__(self, connection: UpstreamConnection, relay: Relay, *, chunked: bool) -> None:
+    def __init__(self, connection: UpstreamConnection, relay: Relay, call: Call) -> None:
         self._connection = connection
         self._relay = relay
-        self._chunked = chunked
+        self._chunked = call.chunked_upward
+        self._form = call.form
 
     def body_data(self, data: bytes) -> None:
         """Send a piece on."""
+        if self._form is not None:
+            self._form.feed(data)
         self._connection.write(data, chunked=self._chunked)
 
     def body_end(self) -> None:
         """The body is whole."""
         self._connection.finish_request(chunked=self._chunked)
 
-    def body_broken(self, error: Exception) -> None:  # noqa: ARG002 - it is the client's
-        """The client gave up: the upstream has half a request, and must not wait for the rest."""
+    def body_broken(self, error: Exception) -> None:
+        """The upstream has half a request, and must not wait for the rest."""
+        if isinstance(error, ProxyError):
+            self._relay.error = error
         self._relay.stop(Ended.CANCELLED)
 
 
 class Caller:
     """Carries calls: what they need beside themselves."""
 
-    def __init__(  # noqa: PLR0913 - this is where a call's parts meet
+    def __init__(
         self,
         *,
         ledger: Ledger,
-        pool: UpstreamPool,
+        settler: Settler,
         estimator: Estimator,
         classifier: Classifier,
         policy: DisconnectPolicy,
         clock_us: "ClockUs",
+        fault: Fault = no_fault,
     ) -> None:
         self._ledger = ledger
-        self._pool = pool
+        self._settler = settler
         self._estimator = estimator
         self._policy = policy
         self._clock_us = clock_us
+        self._fault = fault
         self._running: set[Relay] = set()
         self.classifier = classifier
 
@@ -115,24 +161,39 @@ class Caller:
 
         Errors: what the client is to be told, if its answer has not begun.
         """
+        self._fault("opening")
         await self._open(call)
-        usage = UsageReader(call.endpoint, _shape(call)) if call.endpoint else None
+        self._fault("opened")
+        shape = RequestShape(model=call.model)
+        usage = UsageReader(call.endpoint, shape) if call.endpoint else None
         reading = _Reading(call, usage)
         relay = Relay(exchange, self._policy, reading.begin)
         self._running.add(relay)
         try:
             refused = await self._send(exchange, call, relay)
+            self._fault("sent")
             await relay.measured
+            if relay.again:
+                refused = await self._send_unasked(exchange, call, relay)
+            self._fault("measured")
             measurement = await self._measure(call, relay, reading)
             await self._settle(call, relay, measurement)
+            self._fault("settled")
+        except LedgerUnavailableError as error:
+            # Neither ledger nor spool: a whole answer would be an unmetered one. It stays open.
+            log.error("%s is cut off unsettled: %s", call.request_id, error.message)  # noqa: TRY400
+            exchange.cut()
+            return None
         finally:
             self._running.discard(relay)
         if refused is not None or (relay.error is not None and not exchange.started):
             if not exchange.gone:
                 raise refused or relay.error or UpstreamClosedError("The upstream gave no answer.")
         relay.release()
-        if relay.ended is None:
-            await relay.closed
+        self._fault("released")
+        await relay.closed()
+        # Exchange and relay hold each other: parted, they go at once, without the collector.
+        exchange.listener = None
         return measurement
 
     async def stop_all(self) -> None:
@@ -151,7 +212,7 @@ class Caller:
                 key_digest=call.key_digest,
                 key_prefix=call.key_prefix,
                 endpoint=call.endpoint_name,
-                model=call.facts.model,
+                model=call.model,
                 stream=call.facts.stream,
                 body_bytes=call.body_bytes,
                 attempt=call.attempt,
@@ -163,24 +224,43 @@ class Caller:
     async def _send(self, exchange: Exchange, call: Call, relay: Relay) -> ProxyError | None:
         """Send the request; what is returned stands in the way, and nothing was sent."""
         exchange.listener = relay
+        pool = call.upstream.pool
         try:
-            connection = self._pool.take() or await self._pool.connect()
+            connection = pool.take() or await pool.connect()
         except ProxyError as error:
             relay.stop(Ended.UPSTREAM_BROKE)
             return error
-        if exchange.gone or relay.ended is not None:
-            self._pool.put(connection)
+        left = exchange.gone or (exchange.ended and not relay.client_ended())
+        if left or relay.ended is not None:
+            pool.put(connection)
             relay.stop(Ended.CANCELLED)
             return None
         relay.connection = connection
-        connection.send(call.head, call.body, relay, bodiless=exchange.head.method == "HEAD")
+        sink = FirstWord(connection, relay) if call.asked else relay
+        connection.send(call.head, call.body, sink, bodiless=exchange.head.method == "HEAD")
+        relay.sent = call.body is not None
         if call.body is None:
-            exchange.stream_body(Upload(connection, relay, chunked=call.chunked_upward))
+            exchange.stream_body(Upload(connection, relay, call))
         return None
+
+    async def _send_unasked(
+        self, exchange: Exchange, call: Call, relay: Relay
+    ) -> ProxyError | None:
+        """Send the client's own request, once its upstream has refused to be asked for usage."""
+        assert call.unasked is not None  # noqa: S101 - what asks can unask
+        call.asked = False
+        call.head, call.body = call.unasked()
+        relay.begin_again()
+        error = await self._send(exchange, call, relay)
+        await relay.measured
+        if relay.status is not None and relay.status < 300:
+            call.upstream.refused_asking(call.model)
+        return error
 
     async def _measure(
         self, call: Call, relay: Relay, reading: "_Reading"
     ) -> Measurement:
+        call.learn()
         outcome = reading.outcome(relay)
         if not needs_estimate(outcome):
             return measure(outcome, None)
@@ -188,14 +268,15 @@ class Caller:
             endpoint=call.endpoint_name,
             request=call.body or b"",
             answer=reading.text(),
-            model=call.facts.model,
+            model=outcome.model or call.model,
+            provider=call.upstream.provider,
         )
         return measure(outcome, estimated)
 
     async def _settle(self, call: Call, relay: Relay, measurement: Measurement) -> None:
         usage = measurement.usage
-        model = usage.model or call.facts.model
-        await self._ledger.settle(
+        model = usage.model or call.model
+        await self._settler.settle(
             Settlement(
                 request_id=call.id,
                 opened_at_us=call.opened_at_us,
@@ -203,11 +284,11 @@ class Caller:
                 key=call.key,
                 key_digest=call.key_digest,
                 key_prefix=call.key_prefix,
-                model_requested=call.facts.model,
+                model_requested=call.model,
                 model=model,
                 service_tier=usage.service_tier or "default",
                 context_class=self.classifier.context_class(
-                    model, call.facts.model, usage.input_tokens
+                    model, call.model, usage.input_tokens
                 ),
                 upstream_status=relay.status,
                 measurement=measurement,
@@ -248,7 +329,8 @@ class _Reading:
         """Choose the meter by what the answer is, and the headers to send down."""
         call = self._call
         encoding = head.fields.get(b"content-encoding", b"")
-        streamed = head.media_type == b"text/event-stream"
+        media_type = head.media_type
+        streamed = media_type == b"text/event-stream"
         hide = call.asked and streamed and head.status == 200
         decoder = decoder_for(encoding)
         readable = decoder is not None or not is_encoded(encoding)
@@ -258,6 +340,8 @@ class _Reading:
             self._meter = StreamMeter(
                 call.endpoint, self._usage, self._text_reader(), hide=hide, decoder=decoder
             )
+        elif media_type != b"application/json" and media_type.startswith(BINARY):
+            self._meter = PassMeter()
         else:
             self._meter = BodyMeter(self._usage, self._text_reader(), decoder)
         headers = downward(head, managed=call.managed, edited=hide)
@@ -267,18 +351,24 @@ class _Reading:
     def outcome(self, relay: Relay) -> Outcome:
         """Say what was seen."""
         meter = self._meter
-        if isinstance(meter, StreamMeter) and relay.ended is not Ended.COMPLETE:
-            meter.read_delivered()
-        completed = relay.ended is Ended.COMPLETE or (meter is not None and meter.completed)
-        return Outcome(
+        call, usage = self._call, self._usage
+        outcome = Outcome(
             status=relay.status,
-            completed=completed,
+            completed=relay.ended is Ended.COMPLETE or (meter is not None and meter.completed),
             ended=relay.ended,
-            reported=None if self._usage is None else self._usage.usage(),
-            raw=b"" if self._usage is None else self._usage.raw(),
-            saw_error=self._usage is not None and self._usage.saw_error,
-            metered=self._call.metered,
+            metered=call.metered,
+            sent=relay.sent,
         )
+        if usage is not None:
+            if call.shape is not None:
+                usage.describe(call.shape)
+            outcome.estimable = call.estimable
+            outcome.reported = usage.usage(succeeded=succeeded(outcome))
+            outcome.raw = usage.raw()
+            outcome.saw_error = usage.saw_error
+            outcome.model = usage.model
+            outcome.service_tier = usage.service_tier
+        return outcome
 
     def text(self) -> AnswerText:
         """Return what the answer said, as far as it came."""
@@ -288,7 +378,3 @@ class _Reading:
         if self._answers is None:
             self._answers = AnswerReader()
         return self._answers
-
-
-def _shape(call: Call) -> RequestShape:
-    return RequestShape(model=call.facts.model)

@@ -12,25 +12,27 @@ class Estimator(Protocol):
     """Counts what an upstream did not report."""
 
     async def estimate(
-        self, *, endpoint: str, request: bytes, answer: AnswerText, model: str
+        self, *, endpoint: str, request: bytes, answer: AnswerText, model: str, provider: str
     ) -> Estimated:
-        """Count a request and as much of its answer as there is; never raises."""
+        """Count a request and as much of its answer as there is; never raises.
+
+        ``provider`` is ``openai``, ``azure`` or another name: who answered.
+        """
 
 
 class ThreadEstimator:
     """Counts with tiktoken in one thread of its own; vocabularies load with the first count."""
 
-    def __init__(self, provider: str) -> None:
-        self._provider = provider
+    def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="estimate")
 
     async def estimate(
-        self, *, endpoint: str, request: bytes, answer: AnswerText, model: str
+        self, *, endpoint: str, request: bytes, answer: AnswerText, model: str, provider: str
     ) -> Estimated:
         """Count in the thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
-            self._thread, _estimate, endpoint, request, answer, model, self._provider
+            self._thread, _estimate, endpoint, request, answer, model, provider
         )
 
     def close(self) -> None:

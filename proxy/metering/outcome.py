@@ -12,6 +12,7 @@ from proxy.core.usage import (
     TokenType,
     Usage,
 )
+from proxy.wire.usage.notes import MEASURED_BY_US
 
 
 class Ended(StrEnum):
@@ -24,22 +25,27 @@ class Ended(StrEnum):
     SHUTDOWN = "shutdown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Outcome:
     """What was seen of one answer.
 
-    ``status`` is None where no answer came. ``completed``: the completing event was seen, or the
-    body was whole. ``saw_error``: an error came inside of a 2xx answer. ``metered``: the endpoint
-    has usage at all.
+    ``status`` is None where no answer came. ``sent``: the request went up whole. ``completed``:
+    the completing event was seen, or the body was whole. ``saw_error``: an error came inside of
+    a 2xx answer. ``metered``: the endpoint has usage at all; ``estimable``: in tokens, which we
+    can count. ``model`` and ``service_tier`` are the answer's, where it names them.
     """
 
     status: int | None
     completed: bool
     ended: Ended | None
-    reported: Usage | None
-    raw: bytes
-    saw_error: bool
     metered: bool
+    reported: Usage | None = None
+    raw: bytes = b""
+    saw_error: bool = False
+    estimable: bool = True
+    sent: bool = False
+    model: str | None = None
+    service_tier: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +57,12 @@ class Estimated:
     notes: tuple[str, ...] = ()
 
 
+_STOPPED_BY_US = frozenset({Ended.CANCELLED, Ended.DRAIN_LIMIT, Ended.SHUTDOWN})
+
+
 def needs_estimate(outcome: Outcome) -> bool:
     """Whether our own count is needed: usage is missing, or the answer broke off before its end."""
-    if not outcome.metered or not _succeeded(outcome):
+    if not outcome.metered or not outcome.estimable or not succeeded(outcome):
         return False
     return outcome.reported is None or not outcome.completed
 
@@ -64,12 +73,14 @@ def measure(outcome: Outcome, estimated: Estimated | None) -> Measurement:
     An answer that broke off is billed for what was reported, or for what was delivered where
     that is more: usage reported at its beginning does not know its end.
     """
-    if outcome.reported is not None and (outcome.completed or not _succeeded(outcome)):
-        return _measurement(RequestState.EXACT, outcome.reported, outcome)
-    if not _succeeded(outcome):
+    if outcome.reported is not None and (outcome.completed or not succeeded(outcome)):
+        return _measurement(_source(outcome.reported), outcome.reported, outcome)
+    if not succeeded(outcome):
         return _measurement(RequestState.FAILED, _nothing(outcome), outcome)
     if not outcome.metered:
         return _measurement(RequestState.EXACT, Usage(quantities=(), notes=("unmetered",)), outcome)
+    if not outcome.estimable:
+        return _unreported(outcome)
     if estimated is None:
         msg = "this outcome needs an estimate"
         raise ValueError(msg)
@@ -78,11 +89,31 @@ def measure(outcome: Outcome, estimated: Estimated | None) -> Measurement:
         return _measurement(RequestState.PARTIAL, usage, outcome)
     whole = outcome.completed and not outcome.saw_error
     state = RequestState.ESTIMATED if whole else RequestState.PARTIAL
-    return _measurement(state, _from(estimated), outcome)
+    return _measurement(state, _from(estimated, outcome), outcome)
 
 
-def _succeeded(outcome: Outcome) -> bool:
-    return outcome.status is not None and 200 <= outcome.status < 300
+def succeeded(outcome: Outcome) -> bool:
+    """Whether the upstream did what it bills for.
+
+    Where we stopped it before its answer began, nobody will know: it has read the request, and
+    nothing may be free for being broken off early.
+    """
+    if outcome.status is None:
+        return outcome.sent and outcome.metered and outcome.ended in _STOPPED_BY_US
+    return 200 <= outcome.status < 300
+
+
+def _source(reported: Usage) -> RequestState:
+    """Whether the provider said it, or we measured it in the request."""
+    ours = reported.notes and not MEASURED_BY_US.isdisjoint(reported.notes)
+    return RequestState.ESTIMATED if ours else RequestState.EXACT
+
+
+def _unreported(outcome: Outcome) -> Measurement:
+    """Take what there is of usage in images, seconds or characters: they can't be estimated."""
+    state = RequestState.ESTIMATED if outcome.completed else RequestState.PARTIAL
+    nothing = Usage(quantities=(), model=outcome.model, notes=("not reported",))
+    return _measurement(state, outcome.reported or nothing, outcome)
 
 
 def _measurement(state: RequestState, usage: Usage, outcome: Outcome) -> Measurement:
@@ -94,7 +125,7 @@ def _nothing(outcome: Outcome) -> Usage:
     return Usage(quantities=(), notes=notes)
 
 
-def _from(estimated: Estimated) -> Usage:
+def _from(estimated: Estimated, outcome: Outcome) -> Usage:
     counts = (
         (TokenType.INPUT, estimated.input_tokens),
         (TokenType.OUTPUT, estimated.output_tokens),
@@ -106,18 +137,24 @@ def _from(estimated: Estimated) -> Usage:
             if count
         ),
         input_tokens=estimated.input_tokens,
+        model=outcome.model,
+        service_tier=outcome.service_tier,
         notes=estimated.notes,
     )
 
 
 def _at_least(reported: Usage, estimated: Estimated) -> Usage:
-    """Raise the reported output to what was delivered, if that is more."""
-    output = sum(q.quantity for q in reported.quantities if q.type in OUTPUT_TYPES)
-    missing = estimated.output_tokens - output
+    """Raise the reported output to what was delivered, if that is more.
+
+    What a tool wrote that is a model itself is no part of it.
+    """
+    written = [q for q in reported.quantities if q.type in OUTPUT_TYPES and q.model is None]
+    missing = estimated.output_tokens - sum(q.quantity for q in written)
     if missing <= 0:
         return reported
-    own = sum(q.quantity for q in reported.quantities if q.type == TokenType.OUTPUT)
-    others = tuple(q for q in reported.quantities if q.type != TokenType.OUTPUT)
+    texts = [q for q in written if q.type == TokenType.OUTPUT]
+    own = sum(q.quantity for q in texts)
+    others = tuple(q for q in reported.quantities if q not in texts)
     raised = Quantity(metric=Metric.TOKENS, type=TokenType.OUTPUT, quantity=own + missing)
     return Usage(
         quantities=(*others, raised),

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from proxy.errors import UpstreamError
+from proxy.errors import ProxyError, UpstreamError
 from proxy.http.exchange import Exchange
 from proxy.http.upstream import UpstreamConnection
+from proxy.metering.drains import Drains
 from proxy.metering.outcome import Ended
 from proxy.wire.answer import AnswerMeter
 from proxy.wire.headers import AnswerHead, Headers
@@ -14,11 +15,15 @@ from proxy.wire.headers import AnswerHead, Headers
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisconnectPolicy:
-    """What becomes of an answer whose client went away (design.md, metering rules)."""
+    """What becomes of an answer whose client went away (design.md, metering rules).
+
+    ``drains`` counts them by subscription; beyond its bound an answer is cancelled.
+    """
 
     drain: bool
     drain_timeout_s: float
     drain_bytes: int
+    drains: Drains | None = None
 
 
 Begin = Callable[[AnswerHead], tuple[AnswerMeter, Headers, bool]]
@@ -42,12 +47,14 @@ class Relay:
         self._released = False
         self._drained_bytes = 0
         self.connection: UpstreamConnection | None = None
+        self.sent = False
+        self.again = False
         self.meter: AnswerMeter | None = None
         self.status: int | None = None
         self.ended: Ended | None = None
-        self.error: UpstreamError | None = None
+        self.error: ProxyError | None = None
         self.measured: asyncio.Future[None] = self._loop.create_future()
-        self.closed: asyncio.Future[None] = self._loop.create_future()
+        self._closed: asyncio.Future[None] | None = None
 
     # From the upstream.
 
@@ -121,17 +128,34 @@ class Relay:
         if self.connection is not None:
             self.connection.resume_reading()
 
+    def client_ended(self) -> bool:
+        """Take it as gone, but go on writing while we drain: it may only have closed its side.
+
+        Nothing tells the two apart before the first write that is refused.
+        """
+        return self._drain()
+
     def client_gone(self) -> None:
         """Read on to the end for what it costs, or cancel, as the setting says."""
         if self.ended is not None:
             return
-        if self._policy.drain:
-            self._timer = self._loop.call_later(
-                self._policy.drain_timeout_s, self.stop, Ended.DRAIN_LIMIT
-            )
+        if self._drain():
             self.client_resumed()
         else:
             self.stop(Ended.CANCELLED)
+
+    def _drain(self) -> bool:
+        """Begin to drain, if the setting and the subscription's other drains allow it."""
+        policy = self._policy
+        if not policy.drain:
+            return False
+        if self._timer is None and self.ended is None:
+            if policy.drains is not None and not policy.drains.enter(self._exchange.holder):
+                return False
+            self._timer = self._loop.call_later(
+                policy.drain_timeout_s, self.stop, Ended.DRAIN_LIMIT
+            )
+        return True
 
     # From the call.
 
@@ -151,6 +175,24 @@ class Relay:
             self._release_held()
         if self.ended is not None:
             self._close()
+
+    def refused_asking(self) -> None:
+        """The upstream refused what we had added: nothing of that answer is the client's."""
+        self.connection = None
+        self.again = True
+        self._measure()
+
+    def begin_again(self) -> None:
+        """Wait for another answer; what has ended stays ended."""
+        self.again = self.sent = False
+        if self.ended is None:
+            self.measured = self._loop.create_future()
+
+    async def closed(self) -> None:
+        """Wait until nothing more comes, after the completing event has."""
+        if self.ended is None:
+            self._closed = self._loop.create_future()
+            await self._closed
 
     def _start(self) -> None:
         if self._head and not self._exchange.gone and not self._exchange.answered:
@@ -176,13 +218,15 @@ class Relay:
         self.connection = None
         if self._timer is not None:
             self._timer.cancel()
+            if self._policy.drains is not None:
+                self._policy.drains.leave(self._exchange.holder)
         self._measure()
         if self._released and not self._exchange.gone:
             if ended is Ended.COMPLETE:
                 self._release_held()
             self._close()
-        if not self.closed.done():
-            self.closed.set_result(None)
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
 
     def _close(self) -> None:
         """End the client's answer: well, or cut, so that a broken one can't pass for whole."""

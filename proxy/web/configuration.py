@@ -4,10 +4,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from proxy.billing.books import BookShelf
 from proxy.core.book import PriceBook
-from proxy.errors import LedgerUnavailableError
+from proxy.errors import LedgerUnavailableError, PricingError
 from proxy.ledger.port import Ledger
-from proxy.pricing import parse
 
 POLL_S = 0.25
 """A revoked key stops, and a new price is in force, within a second of it."""
@@ -17,17 +17,20 @@ log = logging.getLogger("weighbridge")
 class BookInForce:
     """The price book that the ledger says is in force; the same in every worker."""
 
-    def __init__(self, ledger: Ledger, book: PriceBook) -> None:
-        self._ledger = ledger
-        self._sequence = -1
+    def __init__(self, shelf: BookShelf, book: PriceBook) -> None:
+        self.shelf = shelf
+        self.sequence = -1
         self.book = book
 
     async def refresh(self) -> None:
         """Take over the ledger's book, if it is another one."""
-        adopted = await self._ledger.book()
-        if adopted is not None and adopted.sequence != self._sequence:
-            self.book = parse(adopted.text, "the price book in force")
-            self._sequence = adopted.sequence
+        try:
+            edition = await self.shelf.in_force()
+        except PricingError as error:
+            # Adopted by a newer version of this program, say: what is known stays.
+            log.error("the price book in force can't be read: %s", error.message)  # noqa: TRY400
+            return
+        self.book, self.sequence = edition.book, edition.sequence
 
     def context_class(self, reported: str, requested: str, input_tokens: int) -> str:
         """Return the long-context class of a request by the book in force."""

@@ -2,68 +2,95 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlencode
+from datetime import UTC, datetime
+from functools import partial
+from typing import cast
+from urllib.parse import parse_qsl, unquote, urlencode
 
 from proxy.core.ids import RequestIds, to_text
 from proxy.core.subscriptions import KEY_PREFIX_LENGTH, ApiKey
 from proxy.core.usage import Measurement
-from proxy.errors import ClosedPathError, OverloadedError, ProxyError, UnauthorizedError
+from proxy.errors import (
+    ClosedPathError,
+    ProxyError,
+    UnauthorizedError,
+)
 from proxy.http.exchange import Exchange
 from proxy.http.render import respond_error
-from proxy.http.upstream import Origin
-from proxy.metering.call import Call, Caller
+from proxy.metering.call import Call, Caller, RefusedError, Request
+from proxy.metering.upstreams import Upstream, Upstreams
 from proxy.web.access_log import AccessLog, LogLine
 from proxy.web.keys import KeyRing
-from proxy.wire.endpoints import Endpoint, Metering, endpoint_for
-from proxy.wire.headers import Headers, RequestHead, bearer_secret, upward
-from proxy.wire.request import NO_FACTS, RequestFacts, read_facts, with_usage_asked
+from proxy.web.model_gate import ModelGate
+from proxy.web.model_list import ModelList
+from proxy.web.reading import BodyReader, ReadBody
+from proxy.web.shares import OpenShares, Strangers
+from proxy.wire.endpoints import (
+    CHAT_COMPLETIONS,
+    ENDPOINTS,
+    MODEL,
+    MODELS,
+    Endpoint,
+    azure_deployment,
+    endpoint_for,
+)
+from proxy.wire.headers import RequestHead, bearer_secret, upward
+from proxy.wire.request import RequestFacts, with_usage_asked
+from proxy.wire.upstream_paths import ANTHROPIC_VERSION, UpstreamKind
 
-OPEN_WHEN_MANAGED = frozenset({"chat.completions", "models"})
 _SECRET_PARAMETERS = frozenset({"api-key", "api_key", "key", "access_token"})
-_WAITS_FOR_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+_BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayOptions:
     """How calls are let through.
 
-    ``upstream_key`` set: managed mode. ``max_body_bytes`` bounds bodies that are read whole,
+    ``managed``: clients hold keys of ours. ``max_body_bytes`` bounds bodies that are read whole,
     ``max_upload_bytes`` those that are streamed through.
     """
 
-    upstream_key: str | None
+    managed: bool
     max_body_bytes: int
     max_upload_bytes: int
     max_open_requests: int
+    max_open_requests_per_subscription: int = 0
 
 
 class Gateway:
     """Takes calls under ``/v1`` and has them carried."""
 
-    def __init__(  # noqa: PLR0913 - the parts of the gateway
+    def __init__(
         self,
         options: GatewayOptions,
         *,
-        origin: Origin,
+        upstreams: Upstreams,
         keys: KeyRing,
         caller: Caller,
         ids: RequestIds,
+        models: ModelGate,
         clock_us: Callable[[], int],
         access_log: AccessLog | None,
     ) -> None:
         self._options = options
-        self._origin = origin
+        self._upstreams = upstreams
         self._keys = keys
         self._caller = caller
         self._ids = ids
+        self._gate = models
         self._clock_us = clock_us
         self._log = access_log
-        self._running = 0
-        self._managed = options.upstream_key is not None
-        self._credentials: Headers | None = None
-        if options.upstream_key is not None:
-            bearer = b"Bearer " + options.upstream_key.encode("ascii")
-            self._credentials = [(b"Authorization", bearer)]
+        self._open = OpenShares(
+            options.max_open_requests, options.max_open_requests_per_subscription
+        )
+        self._strangers = Strangers(clock_us)
+        self._managed = options.managed
+        self._reader = BodyReader(
+            managed=options.managed,
+            max_body_bytes=options.max_body_bytes,
+            max_upload_bytes=options.max_upload_bytes,
+        )
+        self._models = ModelList(upstreams)
 
     async def handle(self, exchange: Exchange) -> None:
         """Serve one request under ``/v1``, and log it."""
@@ -71,25 +98,18 @@ class Gateway:
         request_id = self._ids.make(opened_at_us // 1000)
         noted = _Noted(text_id=to_text(request_id))
         try:
-            self._enter()
+            self._open.enter()
             await self._serve(exchange, request_id, opened_at_us, noted)
         except ProxyError as error:
+            if isinstance(error, RefusedError) and error.status == UnauthorizedError.status:
+                self._keys.forget()
             if exchange.gone or exchange.started:
                 raise
             respond_error(exchange, error, noted.text_id)
         finally:
-            self._running -= 1
+            self._open.leave(noted.owner)
             if self._log is not None:
                 self._record(exchange, opened_at_us, noted)
-
-    def _enter(self) -> None:
-        self._running += 1
-        if self._running > self._options.max_open_requests:
-            raise OverloadedError(
-                f"The proxy is serving {self._options.max_open_requests:,} requests, its limit. "
-                "Try again soon, or have the operator raise PROXY_MAX_OPEN_REQUESTS.",
-                headers=((b"retry-after", b"1"),),
-            )
 
     async def _serve(
         self, exchange: Exchange, request_id: int, opened_at_us: int, noted: "_Noted"
@@ -99,14 +119,31 @@ class Gateway:
         digest, key = await self._authenticate(secret)
         noted.key = key
         noted.prefix = key.prefix if key is not None else _prefix(secret)
+        owner = exchange.holder = digest if key is None else key.subscription_id
+        self._open.claim(owner)
+        noted.owner = owner
+        if key is None:
+            self._strangers.enter(exchange.peer)
         endpoint = endpoint_for(head.method, head.path)
-        if self._managed and (endpoint is None or endpoint.name not in OPEN_WHEN_MANAGED):
+        if self._managed and (endpoint is None or not endpoint.managed or endpoint.socket):
             raise _closed(head)
-        body, facts = await self._read(exchange, endpoint)
-        noted.model = facts.model
-        asked = _asks(endpoint, facts)
+        read = await self._reader.read(exchange, endpoint)
+        body, facts = read.body, read.facts
+        model = facts.model if endpoint is CHAT_COMPLETIONS else _model(head, endpoint, facts)
+        noted.model = model
+        if model:
+            self._gate.admit(key, model)
+        upstream = self._upstreams.choose(model)
+        if endpoint is MODELS and self._upstreams.several:
+            await self._models.answer(exchange, noted.text_id)
+            return
+        asked = _asks(endpoint, facts) and upstream.may_ask(model)
+        unasked = None
         if asked and body is not None:
-            body = with_usage_asked(body)
+            unasked = partial(self._unasked, upstream, head, read)
+            body = with_usage_asked(body if read.ours else self._reader.plain(head, body))
+        if body is not None:
+            exchange.hold_at_least(len(body))
         call = Call(
             id=request_id,
             request_id=noted.text_id,
@@ -115,16 +152,26 @@ class Gateway:
             key_digest=None if key is not None else digest,
             key_prefix=noted.prefix,
             endpoint=endpoint,
+            upstream=upstream,
+            model=model,
             facts=facts,
-            head=self._upward(head, body, asked=asked),
+            shape=read.shape,
+            form=read.form,
+            head=self._upward(upstream, head, body, model, asked=asked, ours=asked or read.ours),
             body=body,
             body_bytes=len(body) if body is not None else head.content_length or 0,
             chunked_upward=body is None and head.length_unknown,
             asked=asked,
+            unasked=unasked,
             managed=self._managed,
             attempt=_attempt(head),
         )
         noted.measurement = await self._caller.carry(exchange, call)
+        if noted.measurement is not None:
+            self._gate.note(model, noted.measurement)
+        noted.model = call.model
+        if key is None and 200 <= exchange.status < 300:
+            self._strangers.welcome(exchange.peer)
 
     async def _authenticate(self, secret: bytes | None) -> tuple[bytes, ApiKey | None]:
         if secret is None:
@@ -139,45 +186,54 @@ class Gateway:
             )
         return digest, key
 
-    async def _read(
-        self, exchange: Exchange, endpoint: Endpoint | None
-    ) -> tuple[bytes | None, RequestFacts]:
-        """Read the body if metering needs it; otherwise it is streamed through (None)."""
-        head = exchange.head
-        if not head.length_unknown and not head.content_length:
-            return b"", NO_FACTS
-        json_body = head.fields.get(b"content-type", b"").lower().startswith(
-            b"application/json"
-        )
-        wanted = endpoint is not None and endpoint.metering is not Metering.NEVER
-        if not self._managed and not (wanted and json_body):
-            exchange.refuse_larger(self._options.max_upload_bytes)
-            return None, NO_FACTS
-        body = await exchange.body(self._options.max_body_bytes)
-        return body, read_facts(body, strict=self._managed)
+    def _unasked(self, upstream: Upstream, head: RequestHead, read: ReadBody) -> Request:
+        """Write the client's own request, for an upstream that refused to be asked for usage."""
+        body = read.body or b""
+        model = read.facts.model
+        return self._upward(upstream, head, body, model, asked=False, ours=read.ours), body
 
-    def _upward(self, head: RequestHead, body: bytes | None, *, asked: bool) -> bytes:
-        path = self._origin.base_path + head.path.removeprefix("/v1")
+    def _upward(
+        self,
+        upstream: Upstream,
+        head: RequestHead,
+        body: bytes | None,
+        model: str,
+        *,
+        asked: bool,
+        ours: bool,
+    ) -> bytes:
         query = _without_secrets(head.query) if self._managed else head.query
-        target = f"{path}?{query}" if query else path
-        lines = [b"%b %b HTTP/1.1\r\n" % (head.method.encode(), target.encode("latin-1"))]
-        lines.append(b"Host: %b\r\n" % self._origin.authority)
-        headers = upward(head, credentials=self._credentials, edited=asked)
-        lines += [b"%b: %b\r\n" % pair for pair in headers]
+        target = upstream.target(head.path, query, model)
+        line = f"{head.method} {target} HTTP/1.1\r\n".encode("latin-1")
+        lines = self._upward_headers(upstream, head, asked=asked, ours=ours)
         if head.length_unknown and body is None:
-            lines.append(b"Transfer-Encoding: chunked\r\n")
-        elif body or head.method not in _WAITS_FOR_BODY:
-            length = len(body) if body is not None else head.content_length or 0
-            lines.append(b"Content-Length: %d\r\n" % length)
-        lines.append(b"\r\n")
-        return b"".join(lines)
+            return b"%b%bTransfer-Encoding: chunked\r\n\r\n" % (line, lines)
+        length = len(body) if body is not None else head.content_length or 0
+        if length or head.method not in _BODILESS:
+            return b"%b%bContent-Length: %d\r\n\r\n" % (line, lines, length)
+        return b"%b%b\r\n" % (line, lines)
+
+    def _upward_headers(
+        self, upstream: Upstream, head: RequestHead, *, asked: bool, ours: bool
+    ) -> bytes:
+        """Write all headers but the length: the same for most requests of a connection."""
+        known = head.memo.get((upstream, asked, ours))
+        if known is not None:
+            return cast("bytes", known)
+        headers = upward(head, credentials=upstream.credentials, edited=asked, rewritten=ours)
+        if upstream.kind is UpstreamKind.ANTHROPIC and b"anthropic-version" not in head.fields:
+            headers.append((b"anthropic-version", ANTHROPIC_VERSION))
+        host = (b"Host", upstream.pool.origin.authority)
+        lines = b"".join([b"%b: %b\r\n" % pair for pair in (host, *headers)])
+        head.memo[upstream, asked, ours] = lines
+        return lines
 
     def _record(self, exchange: Exchange, opened_at_us: int, noted: "_Noted") -> None:
         assert self._log is not None  # noqa: S101 - the caller has looked
         measurement = noted.measurement
         self._log.record(
             LogLine(
-                time_us=opened_at_us,
+                time=datetime.fromtimestamp(opened_at_us / 1_000_000, UTC),
                 id=noted.text_id,
                 key=noted.prefix,
                 subscription=noted.key.subscription if noted.key is not None else "",
@@ -187,7 +243,7 @@ class Gateway:
                 status=exchange.status,
                 state="" if measurement is None else measurement.state.value,
                 tokens=0 if measurement is None else measurement.usage.tokens,
-                duration_ms=(self._clock_us() - opened_at_us) / 1000,
+                ms=(self._clock_us() - opened_at_us) // 100 / 10,
             )
         )
 
@@ -198,9 +254,24 @@ class _Noted:
 
     text_id: str
     key: ApiKey | None = None
+    owner: int | bytes | None = None
     prefix: str = ""
     model: str = ""
     measurement: Measurement | None = None
+
+
+_OPEN = ", ".join(
+    f"{row.method} {row.path}" for row in ENDPOINTS if row.managed and not row.socket
+)
+
+
+def _model(head: RequestHead, endpoint: Endpoint | None, facts: RequestFacts) -> str:
+    """Return the model that is asked for: by the body, else by the path."""
+    if facts.model:
+        return facts.model
+    if endpoint is MODEL:
+        return unquote(head.path.removesuffix("/").rpartition("/")[2])
+    return unquote(azure_deployment(head.path) or "")
 
 
 def _asks(endpoint: Endpoint | None, facts: RequestFacts) -> bool:
@@ -228,7 +299,7 @@ def _prefix(secret: bytes | None) -> str:
 def _closed(head: RequestHead) -> ClosedPathError:
     return ClosedPathError(
         f"{head.method} {head.path} is not open here: in managed mode only paths that are metered "
-        "and guarded are. Open are POST /v1/chat/completions and GET /v1/models."
+        f"and guarded are. Open are {_OPEN}."
     )
 
 

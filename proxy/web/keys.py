@@ -15,17 +15,18 @@ class KeyRing:
         self._keys: dict[bytes, ApiKey | None] = {}
         self._digests: dict[bytes, bytes] = {}
 
-    async def find(self, secret: bytes) -> tuple[bytes, ApiKey | None]:
+    async def find(self, secret: bytes, *, again: bool = False) -> tuple[bytes, ApiKey | None]:
         """Return a secret's digest and its key; None for one that the ledger does not know.
+
+        ``again``: ask the ledger, too, if it did not know the key a moment ago.
 
         Errors: UnauthorizedError for a revoked key, LedgerUnavailableError.
         """
         digest = self._digests.get(secret)
         if digest is None:
             digest = self._digests[secret] = key_digest(secret)
-        if digest in self._keys:
-            key = self._keys[digest]
-        else:
+        key = self._keys.get(digest)
+        if key is None and (again or digest not in self._keys):
             key = await self._ledger.key(digest)
             if len(self._keys) >= MAX_CACHED:
                 self.forget()

@@ -7,7 +7,9 @@ from proxy.http.exchange import Exchange
 from proxy.http.render import respond_json
 from proxy.ledger.port import Ledger
 from proxy.web.gateway import Gateway
+from proxy.web.invoice import InvoiceViews
 from proxy.web.usage import UsageViews
+from proxy.wire.upstream_paths import AZURE_PREFIX
 
 View = Callable[[Exchange], Awaitable[None]]
 
@@ -15,12 +17,22 @@ View = Callable[[Exchange], Awaitable[None]]
 class Router:
     """Hands each request to who serves it: ``/v1`` to the gateway, the rest to views."""
 
-    def __init__(self, *, gateway: Gateway, usage: UsageViews, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        *,
+        gateway: Gateway,
+        usage: UsageViews,
+        invoices: InvoiceViews,
+        ledger: Ledger,
+        prices: Callable[[], object],
+    ) -> None:
         self._gateway = gateway
         self._ledger = ledger
+        self._prices = prices
         self.draining = False
         self._views: dict[str, View] = {
             "/usage/current": usage.current,
+            "/usage/invoice": invoices.invoice,
             "/healthz": self._alive,
             "/readyz": self._ready,
         }
@@ -28,7 +40,7 @@ class Router:
     async def handle(self, exchange: Exchange) -> None:
         """Serve one request."""
         head = exchange.head
-        if head.path.startswith("/v1/"):
+        if head.path.startswith(("/v1/", AZURE_PREFIX)):
             await self._gateway.handle(exchange)
             return
         view = self._views.get(head.path)
@@ -44,9 +56,12 @@ class Router:
         respond_json(exchange, {"status": "ok"})
 
     async def _ready(self, exchange: Exchange) -> None:
-        """Whether requests can be metered now: the ledger answers, and we are not stopping."""
+        """Whether requests can be metered now: the ledger answers, and we are not stopping.
+
+        A pricing file that is refused does not make us less able to meter; it is told all the same.
+        """
         if self.draining:
             respond_json(exchange, {"status": "stopping"}, status=503)
             return
         await self._ledger.configuration_sequence()
-        respond_json(exchange, {"status": "ok"})
+        respond_json(exchange, {"status": "ok", "pricing": self._prices()})

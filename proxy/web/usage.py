@@ -6,11 +6,10 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
 
+from proxy.billing.books import BookShelf
+from proxy.billing.rated import usage_now
 from proxy.core.book import PriceBook
-from proxy.core.periods import period_of
-from proxy.core.plans import BillingTime
-from proxy.core.rating import windows
-from proxy.core.report import current_usage, render
+from proxy.core.report import render
 from proxy.errors import BadRequestError, NotFoundError, UnauthorizedError
 from proxy.http.exchange import Exchange
 from proxy.http.render import respond_json
@@ -21,30 +20,15 @@ from proxy.wire.headers import bearer_secret
 
 
 async def current_usage_json(
-    ledger: Ledger, book: PriceBook, subscription: str, now: datetime
+    ledger: Ledger,
+    book: PriceBook,
+    subscription: str,
+    now: datetime,
+    shelf: BookShelf | None = None,
 ) -> dict[str, Any] | None:
     """Return current usage as ``GET /usage/current`` shows it; None: no such subscription."""
-    holder = await ledger.subscription(subscription)
-    if holder is None:
-        return None
-    plan = book.plan(holder.plan)
-    anchor = holder.started_at if plan.billing_time is BillingTime.ANNIVERSARY else None
-    period = period_of(now, holder.customer.timezone, anchor)
-    bounds = windows(book, period)
-    standing = await ledger.standing(subscription, bounds)
-    if standing is None:
-        return None
-    return render(
-        current_usage(
-            book,
-            subscription=standing.subscription,
-            period=period,
-            bounds=bounds,
-            sums=standing.sums,
-            open_requests=standing.open,
-            deferred_requests=standing.deferred,
-        )
-    )
+    usage = await usage_now(shelf or BookShelf(ledger), book, subscription, now)
+    return None if usage is None else render(usage)
 
 
 class UsageViews:
@@ -67,9 +51,9 @@ class UsageViews:
 
     async def current(self, exchange: Exchange) -> None:
         """``GET /usage/current``: of the key itself, or of any subscription for the operator."""
-        subscription = await self._whose(exchange)
+        subscription = await self.whose(exchange)
         usage = await current_usage_json(
-            self._ledger, self._books.book, subscription, self._now()
+            self._ledger, self._books.book, subscription, self._now(), self._books.shelf
         )
         if usage is None:
             raise NotFoundError(
@@ -78,7 +62,11 @@ class UsageViews:
             )
         respond_json(exchange, usage)
 
-    async def _whose(self, exchange: Exchange) -> str:
+    async def whose(self, exchange: Exchange) -> str:
+        """Return whose usage is asked for, if who asks may see it.
+
+        Errors: UnauthorizedError, BadRequestError, NotFoundError.
+        """
         secret = bearer_secret(exchange.head.fields)
         if secret is None:
             raise UnauthorizedError(
@@ -92,7 +80,7 @@ class UsageViews:
                     "Whose usage? Add ?subscription=<external id>.", param="subscription"
                 )
             return asked[0]
-        _, key = await self._keys.find(secret)
+        _, key = await self._keys.find(secret, again=True)
         if key is None:
             raise UnauthorizedError(
                 "This key has no usage here. Use a key that has been used through this proxy, or "

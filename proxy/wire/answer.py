@@ -10,11 +10,10 @@ from proxy.wire.answers import AnswerReader
 from proxy.wire.decoding import Decoder
 from proxy.wire.endpoints import Endpoint
 from proxy.wire.injected import without_null_usage
+from proxy.wire.plain_chunk import PLAIN_CHUNK
 from proxy.wire.sse import FrameSplitter, payload
 from proxy.wire.usage import UsageReader, is_injected_usage_chunk
 
-UNREAD_BYTES = 16 * 1024
-"""How much of a stream is kept unread: most streams report their usage, and need no reading."""
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """The largest answer body that is kept to be read for usage."""
 
@@ -105,22 +104,26 @@ class StreamMeter:
         self._hide = hide
         self._decoder = decoder
         self._splitter = FrameSplitter()
-        self._unread: list[bytes] = []
-        self._unread_bytes = 0
         self._held: list[bytes] = []
+        self._introduced = False
         self.completed = False
 
     def feed(self, data: bytes) -> bytes:
         """Return the frames that may pass, edited where we asked for usage."""
         if self._decoder is not None:
             return self._feed_encoded(data)
-        if self.completed:
+        completed = self.completed
+        if completed:
             self._held.append(data)
             return b""
         frames = self._splitter.feed(data)
         if len(frames) == 1:
-            return self._frame(frames[0])
-        return b"".join([self._frame(frame) for frame in frames])
+            out = self._frame(frames[0])
+        else:
+            out = b"".join([self._frame(frame) for frame in frames])
+        if self.completed:
+            self._held.append(self._splitter.flush())
+        return out
 
     def _feed_encoded(self, data: bytes) -> bytes:
         """Relay compressed bytes as they are, reading a decoded copy (only edited ones differ)."""
@@ -133,40 +136,42 @@ class StreamMeter:
             finally:
                 self._decoder = decoder
         completed = self.completed
-        for frame in self._splitter.feed(plain):
+        for frame in () if completed else self._splitter.feed(plain):
             self._read(frame)
-        if completed or self.completed:
+            if self.completed:
+                self._splitter.flush()
+                break
+        if self.completed:
             self._held.append(data)
             return b""
         return data
 
     def _frame(self, frame: bytes) -> bytes:
+        if self._introduced and not self.completed:
+            plain = PLAIN_CHUNK.fullmatch(frame)
+            if plain is not None and self._answers.add_text(plain["text"]):
+                start, end = plain.span("usage")
+                return frame[:start] + frame[end:] if self._hide and start >= 0 else frame
         data = b"" if self.completed else self._read(frame)
         if self.completed:
             self._held.append(frame)
             return b""
         if self._hide and b'"usage"' in frame:
-            if is_injected_usage_chunk(data):
+            edited = without_null_usage(frame)
+            # Almost every frame is the former: only what is not need be parsed.
+            if edited is frame and is_injected_usage_chunk(data):
                 return b""
-            return without_null_usage(frame)
+            return edited
         return frame
 
     def _read(self, frame: bytes) -> bytes:
         name, data = payload(frame)
         if data:
+            self._introduced = True
             self._usage.event(data, name)
             self.completed = self._completes(data, name)
-            self._unread.append(data)
-            self._unread_bytes += len(data)
-            if self._unread_bytes > UNREAD_BYTES:
-                self._read_text()
-        return data
-
-    def _read_text(self) -> None:
-        for data in self._unread:
             self._answers.event(data)
-        self._unread.clear()
-        self._unread_bytes = 0
+        return data
 
     def finish(self) -> None:
         """Read what is left: a last frame without its empty line, and the text."""
@@ -177,12 +182,6 @@ class StreamMeter:
                 hidden = self._hide and is_injected_usage_chunk(data)
                 if not hidden:
                     self._held.append(without_null_usage(rest) if self._hide else rest)
-        if self._usage.usage() is None:
-            self._read_text()
-
-    def read_delivered(self) -> None:
-        """Read the text that has come so far: what an interrupted answer is estimated from."""
-        self._read_text()
 
     def take_held(self) -> bytes:
         """Return the completing event and what came after it."""

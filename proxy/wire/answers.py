@@ -29,12 +29,6 @@ PARTS_MAX: Final = 4096
 
 TRUNCATED: Final = "answer_text_truncated"
 
-_PLAIN_BEGIN: Final = b'"choices":[{"index":0,"delta":{"content":"'
-_PLAIN_ENDS: Final = (
-    b'"},"logprobs":null,"finish_reason":null}]',
-    b'"},"finish_reason":null}]',
-)
-
 
 @dataclass(slots=True, kw_only=True)
 class AnswerChoice:
@@ -118,8 +112,6 @@ class AnswerReader:
 
     def event(self, data: bytes) -> None:
         """Take the data of one server-sent event; what is no JSON object changes nothing."""
-        if self._plain_text(data):
-            return
         payload = read_payload(data)
         if payload is None:
             return
@@ -129,19 +121,8 @@ class AnswerReader:
         if isinstance(payload.type, str):
             self._typed(payload.type, payload)
 
-    def _plain_text(self, data: bytes) -> bool:
-        """Take a chunk that is only a piece of the first choice's text: nearly all chunks are.
-
-        Its text is cut out of the bytes: decoding each chunk would cost as much as relaying it.
-        """
-        at = data.find(_PLAIN_BEGIN)
-        if at < 0 or self._created_s is None:
-            return False
-        start = at + len(_PLAIN_BEGIN)
-        end = data.find(b'"', start)
-        text = data[start:end]
-        if b"\\" in text or not data.startswith(_PLAIN_ENDS, end):
-            return False
+    def add_text(self, text: bytes) -> bool:
+        """Take a piece of the first choice's text as it is; False, and nothing, if it is no UTF-8."""
         try:
             self._keep(self._part(self._choices, 0).content, text.decode())
         except UnicodeDecodeError:

@@ -186,6 +186,9 @@ def _never(name: str, method: str, path: str, *, managed: bool = False) -> Endpo
     return Endpoint(name=name, method=method, path=path, metering=Metering.NEVER, managed=managed)
 
 
+MODELS: Final = _never("models", "GET", "/v1/models", managed=True)
+MODEL: Final = _never("models.get", "GET", "/v1/models/{model}", managed=True)
+
 ENDPOINTS: Final = (
     CHAT_COMPLETIONS,
     COMPLETIONS,
@@ -237,8 +240,8 @@ ENDPOINTS: Final = (
     ),
     _RUNS,
     replace(_RUNS, name="threads.create_and_run", path="/v1/threads/runs"),
-    _never("models", "GET", "/v1/models", managed=True),
-    _never("models.get", "GET", "/v1/models/{model}", managed=True),
+    MODELS,
+    MODEL,
     _never("chat.completions.list", "GET", "/v1/chat/completions"),
     _never("chat.completions.get", "GET", "/v1/chat/completions/{completion}"),
     _never("chat.completions.update", "POST", "/v1/chat/completions/{completion}"),

@@ -138,16 +138,18 @@ def _is_decodable(item: bytes) -> bool:
     return name in DECODABLE
 
 
-def upward(head: RequestHead, *, credentials: Headers | None, edited: bool) -> Headers:
+def upward(
+    head: RequestHead, *, credentials: Headers | None, edited: bool, rewritten: bool = False
+) -> Headers:
     """Return the headers to send upstream, without host and framing.
 
     ``credentials`` replace the client's own (managed mode); None leaves them (passthrough).
-    ``edited``: the body is ours now, uncompressed, and the answer will be edited.
+    ``rewritten``: the body is ours now, uncompressed. ``edited``: and the answer will be edited.
     """
     dropped = _hop_by_hop(head.headers, head.fields) | _OURS_UPWARD
     if credentials is not None:
         dropped |= _CREDENTIALS
-    if edited:
+    if edited or rewritten:
         dropped |= {b"content-encoding"}
     kept = [pair for pair in head.headers if pair[0].lower() not in dropped]
     asked = head.fields.get(b"accept-encoding")

@@ -3,7 +3,7 @@
 Unknown members are never touched: bodies are cut and spliced, not re-written.
 """
 
-from dataclasses import dataclass
+import re
 
 import msgspec
 
@@ -13,33 +13,40 @@ from proxy.wire import json_scan
 _ASK = b'{"include_usage":true}'
 
 
-class _Decisive(msgspec.Struct):
+_ABSENT = msgspec.Raw(b"")
+
+
+class _Decisive(msgspec.Struct, gc=False):
     """The members that decide what is metered or reserved, as raw JSON."""
 
-    model: msgspec.Raw = msgspec.Raw(b"")
-    stream: msgspec.Raw = msgspec.Raw(b"")
-    stream_options: msgspec.Raw = msgspec.Raw(b"")
-    n: msgspec.Raw = msgspec.Raw(b"")
-    max_tokens: msgspec.Raw = msgspec.Raw(b"")
-    max_completion_tokens: msgspec.Raw = msgspec.Raw(b"")
-    max_output_tokens: msgspec.Raw = msgspec.Raw(b"")
-    service_tier: msgspec.Raw = msgspec.Raw(b"")
-    store: msgspec.Raw = msgspec.Raw(b"")
-    background: msgspec.Raw = msgspec.Raw(b"")
+    model: msgspec.Raw = _ABSENT
+    stream: msgspec.Raw = _ABSENT
+    stream_options: msgspec.Raw = _ABSENT
+    n: msgspec.Raw = _ABSENT
+    max_tokens: msgspec.Raw = _ABSENT
+    max_completion_tokens: msgspec.Raw = _ABSENT
+    max_output_tokens: msgspec.Raw = _ABSENT
+    service_tier: msgspec.Raw = _ABSENT
+    store: msgspec.Raw = _ABSENT
+    background: msgspec.Raw = _ABSENT
 
 
 _decoder = msgspec.json.Decoder(_Decisive)
 _value = msgspec.json.Decoder()
 _options = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_ESCAPED_LETTER = re.compile(rb"\\u00[5-7]")
+_MOST = (1 << 63) - 1
+"""A count over this is none: no database keeps it."""
 _NAMES = tuple((name, b'"%b"' % name.encode()) for name in _Decisive.__struct_fields__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestFacts:
+class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a JSON body says that metering needs; absent or oddly typed members are None.
 
     ``include_usage`` is what the client itself asked for; ``may_ask`` whether the option can be
-    set for it without breaking what it sent (usage-formats.md, section 3).
+    set for it without breaking what it sent (usage-formats.md, section 3). What is neither true
+    nor false nor null counts as true for ``store`` and ``background``: some upstreams take it so.
     """
 
     model: str = ""
@@ -67,28 +74,29 @@ def read_facts(body: bytes, *, strict: bool) -> RequestFacts:
         found = _decoder.decode(body)
     except RecursionError:
         return _refuse("is nested too deeply", strict=strict)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return _refuse("is not a JSON object", strict=strict)
     if strict:
         _refuse_ambiguity(body, found)
+    model = _read(found.model)
     options = _read_options(found.stream_options)
-    asked = None if options is None else _read(options.get("include_usage"))
-    limit = _integer(found.max_completion_tokens)
-    if limit is None:
-        limit = _integer(found.max_output_tokens)
-    if limit is None:
-        limit = _integer(found.max_tokens)
-    model, tier, store = _read(found.model), _read(found.service_tier), _read(found.store)
+    asked = _read(options.get("include_usage", _ABSENT)) if options else None
+    tier, store = _read(found.service_tier), _read(found.store)
+    background = _read(found.background)
     return RequestFacts(
         model=model if isinstance(model, str) else "",
         stream=_read(found.stream) is True,
         include_usage=asked is True,
         may_ask=options is not None and (asked is None or isinstance(asked, bool)),
         n=_integer(found.n),
-        max_output_tokens=limit,
+        max_output_tokens=_first(
+            _integer(found.max_completion_tokens),
+            _integer(found.max_output_tokens),
+            _integer(found.max_tokens),
+        ),
         service_tier=tier if isinstance(tier, str) else None,
-        store=store if isinstance(store, bool) else None,
-        background=_read(found.background) is True,
+        store=None if store is None else store is not False,
+        background=background is not None and background is not False,
     )
 
 
@@ -98,15 +106,39 @@ def with_usage_asked(body: bytes) -> bytes:
     The body has ``may_ask``. ``continuous_usage_stats`` (vLLM) is dropped: it would put usage
     beside choices, where it can't be taken out again.
     """
-    for name, name_at, value_at, end in json_scan.members(body):
-        if name != b"stream_options":
-            continue
-        options = _read_options(msgspec.Raw(body[value_at:end])) or {}
-        options.pop("continuous_usage_stats", None)
-        options["include_usage"] = msgspec.Raw(b"true")
-        return body[:value_at] + msgspec.json.encode(options) + body[end:]
-    at = body.rindex(b"}")
-    return b'%b,"stream_options":%b%b' % (body[:at], _ASK, body[at:])
+    place = _options_place(body)
+    if place is None:
+        at = body.rindex(b"}")
+        comma = b"" if body[:at].strip() == b"{" else b","
+        return b'%b%b"stream_options":%b%b' % (body[:at], comma, _ASK, body[at:])
+    value_at, end = place
+    options = _read_options(msgspec.Raw(body[value_at:end])) or {}
+    options.pop("continuous_usage_stats", None)
+    options["include_usage"] = msgspec.Raw(b"true")
+    return body[:value_at] + msgspec.json.encode(options) + body[end:]
+
+
+def _options_place(body: bytes) -> tuple[int, int] | None:
+    """Find the value of ``stream_options``: of the last one, which is the one that counts."""
+    if b'"stream_options"' not in body and not may_hide_names(body):
+        return None
+    place = None
+    for raw_name, _, value_at, end in json_scan.members(body):
+        if _plain(raw_name) == "stream_options":
+            place = value_at, end
+    return place
+
+
+def may_hide_names(body: bytes) -> bool:
+    """Whether a name may be written with escapes: of letters, which nothing needs to escape."""
+    return b"\\u00" in body and _ESCAPED_LETTER.search(body) is not None
+
+
+def _plain(raw_name: bytes) -> str:
+    if b"\\" not in raw_name:
+        return raw_name.decode(errors="replace")
+    name = _read(msgspec.Raw(b'"%b"' % raw_name))
+    return name if isinstance(name, str) else ""
 
 
 def _refuse_ambiguity(body: bytes, found: _Decisive) -> None:
@@ -115,13 +147,11 @@ def _refuse_ambiguity(body: bytes, found: _Decisive) -> None:
             body.decode()
         except UnicodeDecodeError:
             _refuse("is not UTF-8", strict=True)
-    if b"\\u00" not in body and not any(
-        body.count(quoted) > 1 for name, quoted in _NAMES if len(getattr(found, name))
-    ):
+    if not may_hide_names(body) and not _repeats(body, found):
         return
     seen = set()
     for raw_name, *_ in json_scan.members(body):
-        name = raw_name.decode() if b"\\" not in raw_name else str(_value.decode(b'"%b"' % raw_name))
+        name = _plain(raw_name)
         if name in seen:
             _refuse(f"has the member {name!r} twice", strict=True)
         seen.add(name)
@@ -134,23 +164,42 @@ def _refuse(what: str, *, strict: bool) -> RequestFacts:
     return NO_FACTS
 
 
-def _read(raw: msgspec.Raw | None) -> object:
-    if raw is None or not len(raw):
+def _repeats(body: bytes, found: _Decisive) -> bool:
+    """Whether a decisive member's name stands in the body twice: as a member, or elsewhere."""
+    for name, quoted in _NAMES:
+        if getattr(found, name) is not _ABSENT and body.count(quoted) > 1:
+            return True
+    return False
+
+
+def _read(raw: msgspec.Raw) -> object:
+    if raw is _ABSENT:
         return None
-    value: object = _value.decode(raw)
+    try:
+        value: object = _value.decode(raw)
+    except _UNREADABLE:
+        return None
     return value
 
 
 def _integer(raw: msgspec.Raw) -> int | None:
     value = _read(raw)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value <= _MOST else None
+
+
+def _first(*values: int | None) -> int | None:
+    return next((value for value in values if value is not None), None)
 
 
 def _read_options(raw: msgspec.Raw) -> dict[str, msgspec.Raw] | None:
     """Read ``stream_options``: absent and null are empty; None where it is not an object."""
-    if not len(raw) or bytes(raw) == b"null":
+    if raw is _ABSENT or bytes(raw) == b"null":
         return {}
     try:
         return _options.decode(raw)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return None

@@ -9,7 +9,8 @@ import re
 MAX_FRAME_BYTES = 32 * 1024 * 1024
 """The largest event that is read for usage: a whole response with images fits."""
 
-_FRAME_END = re.compile(rb"\n\r?\n|\r\r")
+# After LF, a CR is an empty line of its own unless an LF belongs to it: only the next byte tells.
+_FRAME_END = re.compile(rb"\n(?:\r?\n|\r(?!\n|\Z))|\r\r")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 

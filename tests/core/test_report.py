@@ -233,7 +233,7 @@ def test_a_closed_invoice_has_a_number() -> None:
 
 def test_csv_has_a_total_and_no_formulas() -> None:
     bill = invoice(usage(row("input", 1_000_000, model="gpt-4o"), row("input", 1, model="=1+1")))
-    rows = list(csv.DictReader(io.StringIO(render_csv(bill))))
+    rows = list(csv.DictReader(io.StringIO(render_csv(render_invoice(bill)))))
     assert [r["model"] for r in rows] == ["'=1+1", "gpt-4o", ""]
     assert [r["amount"] for r in rows] == ["", "2.50", "2.50"]
     assert rows[-1]["type"] == "2026-11-01T00:00:00Z/2026-12-01T00:00:00Z"

@@ -107,7 +107,8 @@ def _measured(
     """Return what is not counted in tokens, on the endpoints where that is so."""
     if endpoint.metering is Metering.AUDIO and not (split and split.input_tokens):
         known = request if answer.succeeded else RequestShape()
-        return measures.seconds(answer.members.get("seconds"), answer.envelope, known)
+        reported = answer.members.get("seconds")
+        return measures.seconds(reported, answer.envelope, known, flaws)
     if split is not None or not answer.succeeded:
         return []
     if endpoint.metering is Metering.IMAGES:

@@ -6,6 +6,7 @@ They come from the answer where it tells, otherwise from the request.
 from typing import Final
 
 from proxy.core.usage import ATOMS_PER_SECOND, Metric, Quantity
+from proxy.wire.usage import notes
 from proxy.wire.usage.finding import Envelope, length_of, text_of
 from proxy.wire.usage.shape import RequestShape
 from proxy.wire.usage.vocabulary import MOST
@@ -26,13 +27,16 @@ def images(answer: Envelope | None, request: RequestShape) -> list[Quantity]:
     return _quantity(Metric.IMAGES, kind, request.n if number is None else number)
 
 
-def seconds(reported: object, answer: Envelope | None, request: RequestShape) -> list[Quantity]:
+def seconds(
+    reported: object, answer: Envelope | None, request: RequestShape, flaws: dict[str, None]
+) -> list[Quantity]:
     """Measure audio: the usage's seconds, else the answer's ``duration``, else the request's."""
     microseconds = _microseconds(reported)
     if microseconds is None and answer is not None:
         microseconds = _microseconds(answer.duration)
-    if microseconds is None:
+    if microseconds is None and request.audio_us is not None:
         microseconds = request.audio_us
+        flaws[notes.SECONDS_NOT_REPORTED] = None
     return _quantity(Metric.AUDIO_SECONDS, "", microseconds or 0)
 
 

@@ -21,3 +21,7 @@ INPUT_FROM_TOTAL: Final = "rule R: input is the total without the output"
 CACHED_MODALITY: Final = "assumed: cached tokens are text before image before audio"
 OTHER_MODELS: Final = "added: calls of other models inside the answer"
 TOKENS_NOT_REPORTED: Final = "not reported: tokens; counted from the request"
+SECONDS_NOT_REPORTED: Final = "not reported: seconds; measured from the request's audio"
+
+MEASURED_BY_US: Final = frozenset({TOKENS_NOT_REPORTED, SECONDS_NOT_REPORTED})
+"""With one of these, a usage is our own measurement, and no provider's report."""

@@ -109,6 +109,11 @@ class UsageReader:
             self._result = succeeded, self._assemble(succeeded=succeeded)
         return self._result[1]
 
+    def describe(self, request: RequestShape) -> None:
+        """Take the request's shape late: of one that was read while it was sent."""
+        self._request = request
+        self._result = None
+
     def raw(self) -> bytes:
         """Return the usage as the upstream sent it (merged, where it came in parts), bounded."""
         raw = msgspec.json.encode(self._merged) if self._merged else self._raw

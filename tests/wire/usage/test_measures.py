@@ -3,7 +3,7 @@
 import pytest
 
 from proxy.core.usage import Metric
-from proxy.wire.usage import RequestShape, measures
+from proxy.wire.usage import RequestShape, measures, notes
 from proxy.wire.usage.finding import Envelope
 
 
@@ -22,7 +22,9 @@ from proxy.wire.usage.finding import Envelope
 )
 def test_seconds(reported: object, duration: object, sent: int | None, microseconds: int) -> None:
     shape = RequestShape(audio_us=sent)
-    found = measures.seconds(reported, Envelope(duration=duration), shape)
+    flaws: dict[str, None] = {}
+    found = measures.seconds(reported, Envelope(duration=duration), shape, flaws)
+    assert list(flaws) == ([notes.SECONDS_NOT_REPORTED] if microseconds == 9 else [])
     assert [q.quantity for q in found] == ([microseconds] if microseconds else [])
     assert all(q.metric is Metric.AUDIO_SECONDS for q in found)
 

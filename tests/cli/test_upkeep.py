@@ -1,0 +1,110 @@
+"""``weighbridge verify``, ``backup`` and ``prune``, as an operator runs them."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from proxy.__main__ import FAILED, MISUSED
+from tests.cli.conftest import Weighbridge
+
+
+def change(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement)
+
+
+def test_a_sound_ledger_verifies(weighbridge: Weighbridge) -> None:
+    weighbridge("keys", "create", "--customer", "acme")
+    ran = weighbridge("verify")
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.startswith("No difference in 0 events")
+    assert weighbridge("verify", "--json").json() == {
+        "ok": True,
+        "differences": [],
+        "checked": {"events": 0, "sums": 0, "requests": 0, "closed_periods": 0, "limits": 0},
+    }
+
+
+def test_each_difference_is_a_line(weighbridge: Weighbridge, tmp_path: Path) -> None:
+    weighbridge("keys", "create", "--customer", "acme")
+    change(tmp_path / "ledger.db", "INSERT INTO sums_day VALUES (7, 20000, 5)")
+    ran = weighbridge("verify")
+    assert ran.status == FAILED
+    first, last = ran.out.splitlines()
+    assert first == (
+        "day: series 7 (of no subscription) at 2024-10-04T00:00:00Z: kept 5, should be 0"
+    )
+    assert last.startswith("1 differences in")
+    ran = weighbridge("verify", "--json")
+    assert ran.status == FAILED
+    assert not ran.json()["ok"]
+    assert ran.json()["differences"][0]["kept"] == "5"
+
+
+def test_a_backup_is_a_ledger(
+    weighbridge: Weighbridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weighbridge("keys", "create", "--customer", "acme")
+    copy = tmp_path / "copy.db"
+    ran = weighbridge("backup", str(copy))
+    assert ran.status == 0
+    assert f"{copy.stat().st_size:,} bytes" in ran.out
+    again = weighbridge("backup", str(copy))
+    assert (again.status, again.out) == (FAILED, "")
+    assert "is there already" in again.err
+    monkeypatch.setenv("PROXY_DATABASE_URL", f"sqlite:///{copy}")
+    assert weighbridge("verify").status == 0
+    assert weighbridge("keys", "list", "--json").json()[0]["customer"] == "acme"
+
+
+def test_pruning_says_what_went(weighbridge: Weighbridge) -> None:
+    weighbridge("keys", "create", "--customer", "acme")
+    ran = weighbridge("prune", "--before", "2026-10")
+    assert (ran.status, ran.out) == (0, "0 events and 0 requests went.\n")
+    assert "no period that ended by 2026-10 is closed" in ran.err
+    counts = weighbridge("prune", "--before", "2026-10-15", "--json").json()
+    assert counts == {"subscriptions": 0, "events": 0, "requests": 0}
+
+
+@pytest.mark.parametrize("text", ["october", "2026", "2026-13", ""])
+def test_a_day_that_is_none_is_said(weighbridge: Weighbridge, text: str) -> None:
+    weighbridge("keys", "create", "--customer", "acme")
+    ran = weighbridge("prune", "--before", text)
+    assert ran.status == FAILED
+    assert "is no month and no day: write 2026-10 or 2026-10-15" in ran.err
+
+
+COMMANDS = [
+    ("verify",),
+    ("backup", "copy.db"),
+    ("prune", "--before", "2026-10"),
+    ("keys", "list"),
+    ("usage", "acme"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_a_newer_ledger_is_refused_politely(
+    weighbridge: Weighbridge, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    weighbridge("keys", "create", "--customer", "acme")
+    change(tmp_path / "ledger.db", "PRAGMA user_version = 999")
+    before = (tmp_path / "ledger.db").read_bytes()
+    ran = weighbridge(*command)
+    assert (ran.status, ran.out) == (MISUSED, "")
+    assert "schema is version 999" in ran.err
+    assert "run the program that wrote it, or a later one" in ran.err
+    assert len(ran.err.splitlines()) == 1
+    assert (tmp_path / "ledger.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", COMMANDS[:3], ids=lambda command: command[0])
+def test_a_ledger_that_is_not_there_is_not_made(
+    weighbridge: Weighbridge, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    ran = weighbridge(*command)
+    assert ran.status == FAILED
+    assert "There is no ledger at" in ran.err
+    assert not (tmp_path / "ledger.db").exists()

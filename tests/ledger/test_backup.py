@@ -1,0 +1,116 @@
+"""A copy while it is written: consistent, whole or not there, never in another's place."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from proxy.errors import ConflictError, LedgerUnavailableError, NotFoundError, SettingsError
+from proxy.ledger import backup as copying
+from proxy.ledger.backup import back_up
+from proxy.ledger.maintenance import maintained
+from proxy.ledger.sqlite import SqliteLedger
+from proxy.ledger.verify import Verified, verify
+from tests.ledger.calls import (
+    Caller,
+    Clock,
+    assert_sums_equal_events,
+    database,
+    make_key,
+    settlement,
+    states,
+)
+
+
+def copy(path: Path, target: Path) -> int:
+    with maintained(path, up_to_date=False) as connection:
+        return back_up(connection, target)
+
+
+async def test_a_copy_is_served_as_it_is(
+    ledger: SqliteLedger, caller: Caller, path: Path, tmp_path: Path, clock: Clock
+) -> None:
+    key = await make_key(ledger)
+    done, running = caller.call(key), caller.call(key)
+    await ledger.open(done)
+    await ledger.open(running)
+    await ledger.settle(settlement(done))
+    target = tmp_path / "copy.db"
+    assert copy(path, target) == target.stat().st_size
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.glob(".*")) == []
+    assert sorted(tmp_path.glob("copy.db*")) == [target]
+    restored = await SqliteLedger.open_database(target, clock)
+    assert states(target) == {done.id: "exact", running.id: "abandoned"}
+    assert len(await restored.keys()) == 1
+    await restored.close()
+    assert_sums_equal_events(target)
+    assert states(path)[running.id] == "open"
+
+
+@pytest.mark.parametrize("pages", [1, 10_000])
+async def test_it_is_of_one_moment_though_others_write(  # noqa: PLR0913, PLR0917
+    ledger: SqliteLedger,
+    caller: Caller,
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pages: int,
+) -> None:
+    monkeypatch.setattr(copying, "STEP_PAGES", pages)
+    key = await make_key(ledger)
+    stop = False
+
+    async def write() -> None:
+        while not stop:
+            calls = [caller.call(key) for _ in range(20)]
+            await asyncio.gather(*(ledger.open(call) for call in calls))
+            await asyncio.gather(*(ledger.settle(settlement(call)) for call in calls))
+
+    writing = asyncio.create_task(write())
+    await asyncio.sleep(0.1)
+    for n in range(4):
+        await asyncio.to_thread(copy, path, tmp_path / f"{n}.copy")
+    stop = True
+    await writing
+    for n in range(4):
+        assert_sums_equal_events(tmp_path / f"{n}.copy")
+        with maintained(tmp_path / f"{n}.copy", up_to_date=False) as connection:
+            assert not list(verify(connection, Verified()))
+
+
+async def test_nothing_is_overwritten(ledger: SqliteLedger, path: Path, tmp_path: Path) -> None:
+    await make_key(ledger)
+    target = tmp_path / "precious"
+    target.write_text("mine")
+    with pytest.raises(ConflictError, match="is there already"):
+        copy(path, target)
+    assert target.read_text() == "mine"
+
+
+async def test_nothing_is_overwritten_that_came_meanwhile(
+    ledger: SqliteLedger, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_key(ledger)
+    target = tmp_path / "precious"
+    monkeypatch.setattr(copying, "_sync", lambda _: target.write_text("mine"))
+    with pytest.raises(ConflictError, match="is there already"):
+        copy(path, target)
+    assert target.read_text() == "mine"
+    assert list(tmp_path.glob("*.partial")) + list(tmp_path.glob(".*")) == []
+
+
+async def test_a_folder_that_is_not_there_is_said(ledger: SqliteLedger, path: Path) -> None:
+    await make_key(ledger)
+    with pytest.raises(LedgerUnavailableError):
+        copy(path, path.parent / "none" / "copy.db")
+
+
+def test_only_a_ledger_is_copied(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="There is no ledger at"):
+        copy(tmp_path / "none.db", tmp_path / "copy.db")
+    with database(tmp_path / "theirs.db") as connection:
+        connection.execute("CREATE TABLE theirs (a)")
+    with pytest.raises(SettingsError, match="not a Weighbridge ledger"):
+        copy(tmp_path / "theirs.db", tmp_path / "copy.db")
+    assert not (tmp_path / "copy.db").exists()

@@ -1,0 +1,190 @@
+"""Streams as an upstream sends them, with ``include_usage`` and without: what hiding must undo."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from proxy.wire.answer import StreamMeter
+from proxy.wire.answers import AnswerReader
+from proxy.wire.decoding import Decoder
+from proxy.wire.endpoints import CHAT_COMPLETIONS, Endpoint
+from proxy.wire.usage import RequestShape, UsageReader
+
+USAGE = b'{"prompt_tokens":9,"completion_tokens":3,"total_tokens":12}'
+DONE = b"data: [DONE]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """How one provider writes its chunks.
+
+    ``null`` is written into each chunk where ``{null}`` stands in the templates.
+    """
+
+    name: str
+    chunk: bytes
+    null: bytes
+    usage_chunk: bytes
+    first: bytes = b""
+    end: bytes = b"\n\n"
+    between: bytes = b""
+    done: bytes = DONE
+    tail: bytes = b"\n\n"
+
+    def body(self, *, asked: bool) -> bytes:
+        """Render the stream, ``asked`` for its usage or not."""
+        null = self.null if asked else b""
+        frames = [self.first.replace(b"{null}", null)] if self.first else []
+        frames += [
+            self.chunk.replace(b"{null}", null).replace(b"{text}", text)
+            for text in (b"Hello", b', \\"usage\\":null}', b"\xc3\xa9\\u00e9")
+        ]
+        body = b"".join(b"data: " + frame + self.end + self.between for frame in frames)
+        if asked:
+            body += b"data: " + self.usage_chunk.replace(b"{usage}", USAGE) + self.end
+        return body + self.done + self.tail if self.done else body
+
+
+_DELTA = b'[{"index":0,"delta":{"content":"{text}"},"finish_reason":null}]'
+_COMPACT = b'{"id":"c1","model":"m","choices":' + _DELTA
+_USAGE_CHUNK = b'{"id":"c1","model":"m","choices":[],"usage":{usage}}'
+
+_LAST = Dialect(
+    name="last",
+    chunk=_COMPACT + b"{null}}",
+    null=b',"usage":null',
+    usage_chunk=_USAGE_CHUNK,
+)
+_AZURE_FIRST = (
+    b'{"choices":[],"id":"","model":"","prompt_filter_results":'
+    b'[{"prompt_index":0,"content_filter_results":{"hate":{"filtered":false}}}]{null}}'
+)
+DIALECTS = (
+    _LAST,
+    Dialect(
+        name="obfuscation",
+        chunk=_COMPACT + b'{null},"obfuscation":"aZ0"}',
+        null=b',"usage":null',
+        usage_chunk=b'{"id":"c1","choices":[],"usage":{usage},"obfuscation":"x"}',
+    ),
+    Dialect(
+        name="spaces",
+        chunk=b'{"id": "c1", "choices": ' + _DELTA + b'{null}, "p": 1.5e3, "q": true}',
+        null=b', "usage" : null',
+        usage_chunk=b'{"id": "c1", "choices": [ ], "usage": {usage}}',
+    ),
+    Dialect(
+        name="first member",
+        chunk=b'{{null}"id":"c1","choices":' + _DELTA + b"}",
+        null=b'"usage": null, ',
+        usage_chunk=b'{"usage":{usage},"choices":[]}',
+    ),
+    Dialect(
+        name="before the choices",
+        chunk=b'{"id":"c1"{null},"choices":' + _DELTA + b"}",
+        null=b',"usage":null',
+        usage_chunk=b'{"usage":{usage},"choices":[]}',
+    ),
+    Dialect(
+        name="beside a nested one",
+        chunk=b'{"id":"c1","choices":[{"delta":{"content":"{text}"},"usage":null}]{null}}',
+        null=b',"usage":null',
+        usage_chunk=_USAGE_CHUNK,
+    ),
+    Dialect(
+        name="azure",
+        first=_AZURE_FIRST,
+        chunk=_LAST.chunk,
+        null=_LAST.null,
+        usage_chunk=_USAGE_CHUNK,
+    ),
+    Dialect(
+        name="crlf",
+        chunk=_LAST.chunk,
+        null=_LAST.null,
+        usage_chunk=_USAGE_CHUNK,
+        end=b"\r\n\r\n",
+        tail=b"\r\n\r\n",
+    ),
+    Dialect(
+        name="cr",
+        chunk=_LAST.chunk,
+        null=_LAST.null,
+        usage_chunk=_USAGE_CHUNK,
+        end=b"\r\r",
+        tail=b"\r\r",
+    ),
+    Dialect(
+        name="lf, then cr",
+        chunk=_LAST.chunk,
+        null=_LAST.null,
+        usage_chunk=_USAGE_CHUNK,
+        end=b"\n\r",
+        tail=b"\n\r",
+    ),
+    Dialect(
+        name="comments, ids and names",
+        chunk=_LAST.chunk,
+        null=_LAST.null,
+        usage_chunk=_USAGE_CHUNK,
+        end=b"\nid: 7\nevent: message\nretry: 10\n\n",
+        between=b': keep-alive {"usage":null}\n\n',
+    ),
+    Dialect(
+        name="no end",
+        chunk=_LAST.chunk,
+        null=_LAST.null,
+        usage_chunk=_USAGE_CHUNK,
+        done=b"",
+    ),
+    Dialect(
+        name="no last empty line",
+        chunk=_LAST.chunk,
+        null=_LAST.null,
+        usage_chunk=_USAGE_CHUNK,
+        tail=b"",
+    ),
+)
+
+
+@dataclass(kw_only=True)
+class Crossed:
+    """What became of a stream: what went on at once, what was held, and the meter."""
+
+    passed: bytes
+    held: bytes
+    meter: StreamMeter
+    usage: UsageReader
+    answers: AnswerReader
+
+    @property
+    def whole(self) -> bytes:
+        return self.passed + self.held
+
+
+def cross(
+    pieces: list[bytes],
+    *,
+    hide: bool = False,
+    decoder: Decoder | None = None,
+    endpoint: Endpoint = CHAT_COMPLETIONS,
+) -> Crossed:
+    """Let a stream, cut into ``pieces``, cross the meter to its end."""
+    usage = UsageReader(endpoint, RequestShape(model="m"))
+    answers = AnswerReader()
+    meter = StreamMeter(endpoint, usage, answers, hide=hide, decoder=decoder)
+    passed = b"".join([meter.feed(piece) for piece in pieces])
+    meter.finish()
+    held = meter.take_held()
+    assert meter.take_held() == b""
+    return Crossed(passed=passed, held=held, meter=meter, usage=usage, answers=answers)
+
+
+def halves(body: bytes) -> list[list[bytes]]:
+    """Cut at every byte offset."""
+    return [[body[:at], body[at:]] for at in range(len(body) + 1)]
+
+
+def cut(body: bytes, places: list[int]) -> list[bytes]:
+    """Cut at ``places``, which may be anything."""
+    edges = sorted({0, len(body), *(place % (len(body) + 1) for place in places)})
+    return [body[a:b] for a, b in pairwise(edges)]
