@@ -217,6 +217,24 @@ async def run(settings: Settings, *, seat: Seat | None = None, fault: Fault = no
         loop.add_signal_handler(number, stopping.set)
     if seat is not None:
         loop.add_reader(seat.lifeline, _orphaned, seat, settings, stopping)
+    async with serving(settings, None if seat is None else seat.port, fault=fault) as (
+        application,
+        port,
+    ):
+        loop.add_signal_handler(signal.SIGHUP, application.prices.read_again)
+        if seat is None:
+            announce(settings, port)
+        else:
+            seat.serving()
+        await stopping.wait()
+        log.info("stopping: running requests have %g s to finish", settings.shutdown_grace_s)
+
+
+@asynccontextmanager
+async def serving(
+    settings: Settings, shared_port: int | None = None, *, fault: Fault = no_fault
+) -> AsyncIterator[tuple[Application, int]]:
+    """Serve within: the worker, and its port."""
     ledger = await SqliteLedger.open_database(
         settings.database_path, now_us, fault=fault, spool_directory=settings.spool_path
     )
@@ -226,15 +244,10 @@ async def run(settings: Settings, *, seat: Seat | None = None, fault: Fault = no
         )
         book = await prices.begin()
         application = Application(settings, ledger, book, prices=prices, fault=fault)
-        port = await application.start(None if seat is None else seat.port)
-        loop.add_signal_handler(signal.SIGHUP, prices.read_again)
-        if seat is None:
-            announce(settings, port)
-        else:
-            seat.serving()
-        await stopping.wait()
-        log.info("stopping: running requests have %g s to finish", settings.shutdown_grace_s)
-        await application.stop()
+        try:
+            yield application, await application.start(shared_port)
+        finally:
+            await application.stop()
     finally:
         await ledger.close()
 
@@ -278,8 +291,10 @@ def announce(settings: Settings, port: int) -> None:
     """Say where it serves, and what to do next."""
     base_url = f"http://{settings.host}:{port}/v1"
     managed = settings.mode == "managed"
-    mode = "managed (clients hold keys made here)" if managed else (
-        "passthrough (clients keep their own upstream keys)"
+    mode = (
+        "managed (clients hold keys made here)"
+        if managed
+        else ("passthrough (clients keep their own upstream keys)")
     )
     lines = [
         f"Weighbridge serves {base_url}",

@@ -112,7 +112,7 @@ class Settings(BaseSettings):
         256,
         ge=0,
         le=1_000_000,
-        description="drains that a subscription may have in a worker; beyond it answers are cancelled",
+        description="drains of a subscription in a worker; beyond it answers are cancelled",
     )
     settle_timeout_s: float = Field(
         5,

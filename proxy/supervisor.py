@@ -122,8 +122,8 @@ class Supervisor:
 
     def _hear(self) -> None:
         """Turn signals into events: their numbers come out of a socket."""
-        self._woken.setblocking(False)
-        self._waker.setblocking(False)
+        self._woken.setblocking(False)  # noqa: FBT003 - its name says it
+        self._waker.setblocking(False)  # noqa: FBT003
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         for number in _HEARD:
             signal.signal(number, _noted)
@@ -336,10 +336,8 @@ def bind(settings: Settings) -> list[socket.socket]:
     return sockets
 
 
-def _bound(
-    family: int, address: tuple[str | int, ...], *, shared: bool
-) -> socket.socket:
-    """Bind one address. Not ``shared``: it fails where another program listens, even a sharing one."""
+def _bound(family: int, address: tuple[str | int, ...], *, shared: bool) -> socket.socket:
+    """Bind one address. Not ``shared``: it fails where another listens, even a sharing one."""
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -38,6 +38,13 @@ def until(sign: Callable[[], T], *, patience_s: float = PATIENCE_S) -> T:
     return seen
 
 
+def get_json(url: str, headers: dict[str, str] | None = None) -> Any:
+    """Read JSON from one of our own addresses."""
+    asked = urllib.request.Request(url, headers=headers or {})  # noqa: S310 - http, on loopback
+    with urllib.request.urlopen(asked) as answer:  # noqa: S310
+        return json.load(answer)
+
+
 class Process:
     """A Python process of ours that announces itself on its standard output."""
 
@@ -130,8 +137,7 @@ class UpstreamProcess(Process):
 
     def truth(self) -> dict[str, Any]:
         """Return every answer as the upstream accounts for it, and the sums of what it bills."""
-        with urllib.request.urlopen(f"{self.base_url}/truth") as answer:
-            truth: dict[str, Any] = json.load(answer)
+        truth: dict[str, Any] = get_json(f"{self.base_url}/truth")
         return truth
 
     def outcomes(self) -> Counter[str]:
@@ -212,11 +218,8 @@ class ProxyProcess(Process):
 
     def usage(self, secret: str) -> dict[str, Any]:
         """Return ``GET /usage/current``."""
-        request = urllib.request.Request(
-            f"{self.address}/usage/current", headers={"Authorization": f"Bearer {secret}"}
-        )
-        with urllib.request.urlopen(request) as answer:
-            usage: dict[str, Any] = json.load(answer)
+        bearer = {"Authorization": f"Bearer {secret}"}
+        usage: dict[str, Any] = get_json(f"{self.address}/usage/current", bearer)
         return usage
 
     def rows(self, statement: str, *values: object) -> list[dict[str, Any]]:

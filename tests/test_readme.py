@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text()
 COMMANDS = sorted(
     set(
         re.findall(
-            r"weighbridge ((?:(?!--)[a-z]+ ?)+)",
+            r"weighbridge ((?:(?!--)[a-z][a-z-]* ?)+)",
             "\n".join(
                 [
                     *re.findall(r"`(weighbridge [^`]*)`", README),

@@ -1,5 +1,6 @@
 """Closing periods: once, after their end and the grace time, when nothing in them still runs."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,9 +31,10 @@ class Outcome:
 
 
 class Closer:
-    """Closes what is due by the book in force."""
+    """Closes what is due by the book in force; ``pause_s`` leaves room for others in between."""
 
-    def __init__(self, shelf: BookShelf, grace_s: float) -> None:
+    def __init__(self, shelf: BookShelf, grace_s: float, pause_s: float = 0.0) -> None:
+        self._pause_s = pause_s
         self._ledger = shelf.ledger
         self._shelf = shelf
         self._grace = timedelta(seconds=grace_s)
@@ -71,6 +73,7 @@ class Closer:
             for activity in page:
                 yield activity
             after = page[-1].subscription.external_id
+            await asyncio.sleep(self._pause_s)
 
     async def _close(self, activity: Activity, period: Period, edition: Edition) -> Outcome:
         name = activity.subscription.external_id

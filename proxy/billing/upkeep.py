@@ -23,6 +23,7 @@ from proxy.pricing import diff
 from proxy.pricing.watch import LOOK_S, GoodFile, PriceFile, RefusedFile, read_prices
 
 CLOSE_EVERY_S = 60.0
+CLOSING_PAUSE_S = 0.02
 MOST_LINES = 50
 """Lines of a diff that are logged; an edit of more is said to be longer."""
 log = logging.getLogger("weighbridge")
@@ -38,7 +39,7 @@ class BillingUpkeep:
         self._ledger = shelf.ledger
         self._path = path
         self._file = PriceFile(path)
-        self._closer = Closer(shelf, grace_s)
+        self._closer = Closer(shelf, grace_s, CLOSING_PAUSE_S)
         self._grace_s = grace_s
         self._now = now
         self._leads = False
@@ -78,9 +79,7 @@ class BillingUpkeep:
     async def run(self) -> None:
         """Follow the file and close periods, until cancelled."""
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._follow())
-                tasks.create_task(self._close())
+            await asyncio.gather(self._follow(), self._close())
         finally:
             for task in self._background:
                 task.cancel()

@@ -12,10 +12,14 @@ def check() -> None:
     for warning in _warnings(settings):
         warn(warning)
     from proxy.app import load_book  # noqa: PLC0415 - bad settings are told without it
+    from proxy.upstream_table import rows_of  # noqa: PLC0415
 
+    rows = rows_of(settings)
     book = load_book(settings)
     say(f"mode      {settings.mode}")
     say(f"upstream  {settings.upstream_base_url}")
+    for row in rows:
+        say(f"          {row.base_url} ({row.name}): {', '.join(row.models)}")
     say(f"ledger    {settings.database_path.absolute()}")
     say(f"prices    {settings.pricing_file.absolute()}: {len(book.models)} models")
     say("Everything can be used. Start:  weighbridge serve")

@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 from proxy import __version__
-from proxy.cli import check, customers, demo, keys, requests, subscriptions, upkeep, usage
+from proxy.cli import (
+    check,
+    customers,
+    demo,
+    invoice,
+    keys,
+    limits,
+    periods,
+    prices,
+    requests,
+    subscriptions,
+    upkeep,
+    usage,
+)
 from proxy.cli.serve import serve
 
 _AS_WRITTEN = {"ignore_unknown_options": True, "allow_extra_args": True}
@@ -39,8 +52,12 @@ root.command("check")(check.check)
 root.add_typer(keys.group, name="keys")
 root.add_typer(customers.group, name="customers")
 root.add_typer(subscriptions.group, name="subscriptions")
+root.add_typer(limits.group, name="limits")
 root.add_typer(requests.group, name="requests")
 root.command("usage")(usage.usage)
+root.add_typer(prices.group, name="prices")
+root.add_typer(periods.group, name="periods")
+root.command("invoice")(invoice.invoice)
 root.command("verify")(upkeep.verify)
 root.command("backup")(upkeep.backup)
 root.command("prune")(upkeep.prune)

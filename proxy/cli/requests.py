@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -92,10 +93,15 @@ def _event_json(record: RequestRecord, event: EventRecord) -> dict[str, Any]:
     }
 
 
-def _quantity(event: EventRecord) -> int | float:
+def _quantity(event: EventRecord) -> int | str:
+    """Return a quantity in its metric's unit; seconds are decimal text, as in usage reports."""
     if event.metric == Metric.AUDIO_SECONDS:
-        return event.quantity / ATOMS_PER_SECOND
+        return f"{(Decimal(event.quantity) / ATOMS_PER_SECOND).normalize():f}"
     return event.quantity
+
+
+def _shown(quantity: int | str) -> str:
+    return f"{quantity:,}" if isinstance(quantity, int) else quantity
 
 
 def _raw(usage: bytes) -> Any:
@@ -154,7 +160,7 @@ def _row(event: EventRecord) -> tuple[str, ...]:
         f".{event.n}",
         event.metric,
         event.type,
-        f"{_quantity(event):,}",
+        _shown(_quantity(event)),
         event.model,
         event.service_tier,
         event.context_class,

@@ -53,6 +53,22 @@ def list_subscriptions(
         print_table(_COLUMNS, (_row(one) for one in found))
 
 
+@group.command("change-plan")
+def change_plan(
+    subscription: Annotated[str, typer.Argument(help="Its name, as in 'subscriptions list'.")],
+    plan: Annotated[str, typer.Argument(help="A plan of pricing.toml.")],
+) -> None:
+    """Move a subscription to another plan from now on; what was used keeps its plan."""
+    settings = Settings.load()
+
+    async def change(ledger: Ledger) -> Subscription:
+        _require_plan(settings, plan)
+        return await ledger.change_plan(subscription, plan=plan)
+
+    changed = with_ledger(settings, change)
+    say(f"Subscription {changed.external_id} is on plan {changed.plan} from now on.")
+
+
 async def make_missing(
     ledger: Ledger, settings: Settings, external_id: str, *, customer: str, plan: str | None
 ) -> Subscription:

@@ -31,6 +31,8 @@ SOON_US = 250_000
 FOREVER_US = 1 << 62
 QUOTA = "insufficient_quota"
 RATE = "rate_limit_exceeded"
+_add = EXACT.add
+_subtract = EXACT.subtract
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -101,6 +103,7 @@ class Caps:
 
     limits: Limits
     spends: tuple[tuple[Window, Decimal], ...]
+    rated: bool
     requests_us: int
     requests_most_us: int
     tokens_per_minute: int
@@ -118,6 +121,7 @@ class Caps:
         return cls(
             limits=limits,
             spends=tuple((window, most) for window, most in money if most is not None),
+            rated=bool(rate or limits.tokens_per_minute),
             requests_us=take_us,
             requests_most_us=take_us * rate,
             tokens_per_minute=limits.tokens_per_minute or 0,
@@ -137,9 +141,9 @@ def window_at(
     at = _EPOCH + timedelta(microseconds=at_us)
     if window is Window.PERIOD:
         period = period_of(at, timezone, anchor)
-        return _us(period.start), _us(period.end)
+        return us_of(period.start), us_of(period.end)
     day = at.astimezone(zone(timezone)).date()
-    return _us(midnight(day, timezone)), _us(midnight(day + timedelta(days=1), timezone))
+    return us_of(midnight(day, timezone)), us_of(midnight(day + timedelta(days=1), timezone))
 
 
 def admit(
@@ -150,34 +154,31 @@ def admit(
     ``state.spends`` hold ``now_us``, the moment at which the request was accepted, and have every
     window that is limited. ``whose`` names the owner in the message.
     """
-    refused = _refuse_spend(state, caps, need, whose) if caps.spends else None
-    limits = caps.limits
-    most = limits.concurrent_requests
+    refused = _refuse_spend(state, caps, need, whose) if caps.spends and need.amount else None
+    most = caps.limits.concurrent_requests
     if refused is None and most is not None and state.running >= most:
         message = (
             f"{whose} has {state.running} requests running, and may have {most}. Wait until one "
             "of them has ended."
         )
         refused = Refused(RATE, message, SOON_US)
-    requests_us, tokens_us, at_us = levels(state, now_us)
-    take_us = tokens_time_us(caps, min(need.tokens, caps.tokens_per_minute))
-    if refused is None:
-        refused = _refuse_rate(caps, requests_us, tokens_us + take_us, whose)
     if refused is not None:
         return refused
+    requests_us, tokens_us, at_us = state[2:5]
+    if caps.rated:
+        requests_us, tokens_us, at_us = levels(state, now_us)
+        tokens_us += tokens_time_us(caps, min(need.tokens, caps.tokens_per_minute))
+        refused = _refuse_rate(caps, requests_us, tokens_us, whose)
+        if refused is not None:
+            return refused
+        requests_us += caps.requests_us
     amount = need.amount
+    spends = [
+        Spend(window, start_us, end_us, spent, _add(reserved, amount))
+        for window, start_us, end_us, spent, reserved in state.spends
+    ]
     return LimitState(
-        tuple(
-            [
-                Spend(s.window, s.start_us, s.end_us, s.spent, EXACT.add(s.reserved, amount))
-                for s in state.spends
-            ]
-        ),
-        state.running + 1,
-        requests_us + caps.requests_us,
-        tokens_us + take_us,
-        at_us,
-        state.overruns,
+        tuple(spends), state.running + 1, requests_us, tokens_us, at_us, state.overruns
     )
 
 
@@ -189,23 +190,68 @@ def settle(
     The truth is booked even where it is above the reservation. Nothing of it goes to windows
     that do not hold the moment at which the request was accepted.
     """
-    amount = held.amount or ZERO
-    at_us = held.opened_at_us
+    at_us, amount, taken, running = held
     spends = [
-        _booked(spend, cost, amount) if spend.start_us <= at_us < spend.end_us else spend
-        for spend in state.spends
+        Spend(
+            window,
+            start_us,
+            end_us,
+            _add(spent, cost),
+            reserved if amount is None else _subtract(reserved, amount),
+        )
+        if start_us <= at_us < end_us
+        else Spend(window, start_us, end_us, spent, reserved)
+        for window, start_us, end_us, spent, reserved in state.spends
     ]
     level_us = state.tokens_level_us
     if caps.tokens_per_minute:
-        taken = min(held.tokens, caps.tokens_per_minute)
+        taken = min(taken, caps.tokens_per_minute)
         level_us += tokens_time_us(caps, tokens) - tokens_time_us(caps, taken)
     return LimitState(
         tuple(spends),
-        max(0, state.running - held.running),
+        max(0, state.running - 1) if running else state.running,
         state.requests_level_us,
         max(0, level_us),
         state.levels_at_us,
-        state.overruns + (held.amount is not None and cost > amount),
+        state.overruns + 1 if amount is not None and cost > amount else state.overruns,
+    )
+
+
+def room(state: LimitState, caps: Caps) -> Decimal | None:
+    """Return what is left of the tightest budget; None: only :func:`admit` can tell what fits.
+
+    Requests whose worst cases fit into it together are all admitted, in whatever order they come.
+    """
+    if caps.rated or caps.limits.concurrent_requests is not None:
+        return None
+    left = [
+        _subtract(most, _add(spend.spent, spend.reserved))
+        for window, most in caps.spends
+        for spend in state.spends
+        if spend.window is window
+    ]
+    return min(left, default=None)
+
+
+def move(
+    state: LimitState, *, spent: Decimal, reserved: Decimal, running: int, overruns: int
+) -> LimitState:
+    """Return a state after several admissions and settlements, given by the sums of their moves.
+
+    All of them are of requests accepted in the state's windows.
+    """
+    return LimitState(
+        tuple(
+            [
+                Spend(
+                    s.window, s.start_us, s.end_us, _add(s.spent, spent), _add(s.reserved, reserved)
+                )
+                for s in state.spends
+            ]
+        ),
+        max(0, state.running + running),
+        *state[2:5],
+        state.overruns + overruns,
     )
 
 
@@ -243,27 +289,19 @@ def levels(state: LimitState, now_us: int) -> tuple[int, int, int]:
     )
 
 
-def _booked(spend: Spend, cost: Decimal, amount: Decimal) -> Spend:
-    return Spend(
-        spend.window,
-        spend.start_us,
-        spend.end_us,
-        EXACT.add(spend.spent, cost),
-        EXACT.subtract(spend.reserved, amount),
-    )
-
-
 def _refuse_spend(state: LimitState, caps: Caps, need: Need, whose: str) -> Refused | None:
     """Refuse for good where what is spent leaves no room, for now where reservations do not."""
     waiting = None
-    spends = state.spends
+    amount = need.amount
     for window, most in caps.spends:
-        spend = next(s for s in spends if s.window is window)
-        alone = EXACT.add(spend.spent, need.amount)
-        if alone > most and need.amount:
-            return Refused(QUOTA, _no_room(spend, most, need, whose))
-        if EXACT.add(alone, spend.reserved) > most and need.amount:
-            waiting = Refused(RATE, _reserved(spend, most, need, whose), SOON_US)
+        for spend in state.spends:
+            if spend.window is not window:
+                continue
+            alone = _add(spend.spent, amount)
+            if alone > most:
+                return Refused(QUOTA, _no_room(spend, most, need, whose))
+            if _add(alone, spend.reserved) > most:
+                waiting = Refused(RATE, _reserved(spend, most, need, whose), SOON_US)
     return waiting
 
 
@@ -315,5 +353,6 @@ def _seconds(wait_us: int) -> str:
     return f"{wait_us / 1_000_000:.3g}"
 
 
-def _us(moment: datetime) -> int:
+def us_of(moment: datetime) -> int:
+    """Return microseconds of Unix time."""
     return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -21,7 +21,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from proxy.core.book import PriceBook
-from proxy.core.dearest import Entry, Terms, Unit, Ways, entry_of
+from proxy.core.dearest import Entry, Terms, Ways, entry_of
 from proxy.core.money import EXACT, ZERO
 
 ASSUMED_OUTPUT = 16_384
@@ -32,6 +32,9 @@ BYTES_PER_TOKEN = 4
 """What a rate limit on tokens takes text for, until the truth is known."""
 
 _MEMORY = 4096
+_NO_MEASURES = (0, 0, 0)
+_add = EXACT.add
+_fma = EXACT.fma
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -75,7 +78,7 @@ class Reserver:
 
     def __init__(self, book: PriceBook) -> None:
         self._book = book
-        self._entries: dict[tuple[str, str], Entry | None] = {}
+        self._entries: dict[tuple[str, str], Entry] = {}
         self._terms: dict[tuple[object, ...], Terms] = {}
 
     def reserve(self, plan: str, bounds: Bounds, at_us: int) -> Reservation | None:
@@ -88,49 +91,53 @@ class Reserver:
         entry = self._entry(plan, bounds.model)
         if entry is None:
             return None
-        sizes = _sizes(entry, bounds)
-        terms = self._terms_of(plan, entry, bounds, sizes.input * sizes.turns, at_us)
-        unpriced = terms.input.price is None or (sizes.output > 0 and terms.output.price is None)
-        if unpriced and not _priced_otherwise(terms, bounds):
-            return None
-        return Reservation(_amount(terms, bounds, sizes), sizes.assumed)
+        into, out, calls, turns, assumed = _sizes(entry, bounds)
+        into *= turns
+        terms = self._terms_of(plan, entry, bounds, into, at_us)
+        input_, output = terms.input, terms.output
+        if input_.price is None or (out and output.price is None):
+            if not _priced_otherwise(terms, bounds):
+                return None
+            amount = ZERO
+        else:
+            amount = _fma(input_.price, into, input_.packages)
+        if out and output.price is not None:
+            if output.packages:
+                amount = _add(amount, output.packages)
+            amount = _fma(output.price, out, amount)
+        if calls or terms.request.price is not None or bounds[-3:] != _NO_MEASURES:
+            amount = _add(amount, _others(terms, bounds, calls))
+        return Reservation(amount, assumed)
 
     def _entry(self, plan: str, name: str) -> Entry | None:
         key = plan, name
-        if key not in self._entries:
+        entry = self._entries.get(key)
+        if entry is None:
             if len(self._entries) >= _MEMORY:
                 self._entries.clear()
             model = self._book.match(name, None)
-            self._entries[key] = None if model is None else entry_of(self._book, plan, model)
-        return self._entries[key]
+            if model is not None:
+                entry = self._entries[key] = entry_of(self._book, plan, model)
+        return entry
 
     def _terms_of(
         self, plan: str, entry: Entry, bounds: Bounds, input_tokens: int, at_us: int
     ) -> Terms:
-        at = _EPOCH + timedelta(microseconds=at_us) if entry.dates else _EPOCH
-        reached = bisect_right(entry.classes, input_tokens - 1)
-        key = (
-            plan, entry.model.name, bisect_right(entry.dates, at), reached,
-            bounds.service_tier, bounds.media, bounds.long_cache,
-        )  # fmt: skip
+        epoch = reached = 0
+        if entry.dates:
+            epoch = bisect_right(entry.dates, _EPOCH + timedelta(microseconds=at_us))
+        if entry.classes:
+            reached = bisect_right(entry.classes, input_tokens - 1)
+        tier, media, long_cache = bounds[6:9]
+        key = plan, entry.model.name, epoch, reached, tier, media, long_cache
         terms = self._terms.get(key)
         if terms is None:
             if len(self._terms) >= _MEMORY:
                 self._terms.clear()
             at = _EPOCH + timedelta(microseconds=at_us)
-            ways = Ways(self._book, plan, entry, at, bounds.service_tier, reached)
-            terms = self._terms[key] = ways.terms(media=bounds.media, long_cache=bounds.long_cache)
+            ways = Ways(self._book, plan, entry, at, tier, reached)
+            terms = self._terms[key] = ways.terms(media=media, long_cache=long_cache)
         return terms
-
-
-class _Sizes(NamedTuple):
-    """How much a request can use; ``turns`` is how often its input may be read."""
-
-    input: int
-    output: int
-    tool_calls: int
-    turns: int
-    assumed: bool
 
 
 def expected_tokens(bounds: Bounds) -> int:
@@ -144,7 +151,8 @@ def nearest_names(book: PriceBook, model: str) -> str:
     return f", such as {', '.join(names)}" if names else ""
 
 
-def _sizes(entry: Entry, bounds: Bounds) -> _Sizes:
+def _sizes(entry: Entry, bounds: Bounds) -> tuple[int, int, int, int, bool]:
+    """Return tokens in and out, calls of tools, how often the input may be read, and assumed."""
     assumed = False
     window = entry.model.context_window
     hosted = bounds.tool_calls != 0
@@ -166,30 +174,23 @@ def _sizes(entry: Entry, bounds: Bounds) -> _Sizes:
     turns = 1 if calls is None else 1 + calls
     if calls is None:
         calls, assumed = ASSUMED_TOOL_CALLS, True
-    return _Sizes(input_tokens, (each or 0) * bounds.outputs, calls, turns, assumed)
+    return input_tokens, (each or 0) * bounds.outputs, calls, turns, assumed
 
 
-def _amount(terms: Terms, bounds: Bounds, sizes: _Sizes) -> Decimal:
-    amount = _cost(terms.input, sizes.input * sizes.turns)
-    if sizes.output:
-        amount = EXACT.add(amount, _cost(terms.output, sizes.output))
+def _others(terms: Terms, bounds: Bounds, tool_calls: int) -> Decimal:
+    """Return the most that everything but tokens can cost."""
+    amount = ZERO
     others = (
         (terms.request, 1),
-        (terms.tool_call, sizes.tool_calls),
+        (terms.tool_call, tool_calls),
         (terms.image, bounds.images),
         (terms.character, bounds.characters),
         (terms.audio_us, bounds.audio_us),
     )
     for unit, quantity in others:
         if quantity and unit.price is not None:
-            amount = EXACT.add(amount, _cost(unit, quantity))
+            amount = _add(amount, _fma(unit.price, quantity, unit.packages))
     return amount
-
-
-def _cost(unit: Unit, quantity: int) -> Decimal:
-    if unit.price is None or not quantity:
-        return ZERO
-    return EXACT.fma(unit.price, quantity, unit.packages)
 
 
 def _priced_otherwise(terms: Terms, bounds: Bounds) -> bool:

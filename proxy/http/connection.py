@@ -227,7 +227,9 @@ class ServerConnection(asyncio.Protocol):
         if len(self._waiting) >= MAX_PIPELINED:
             self.pause_reading()
             if len(self._waiting) > MAX_WAITING:
-                raise ClientError("More requests came on this connection than can wait. Send fewer.")
+                raise ClientError(
+                    "More requests came on this connection than can wait. Send fewer."
+                )
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body."""

@@ -16,16 +16,16 @@ class KnownHeaders:
         self._memo: dict[object, Any] = {}
         self._length_at = -1
 
-    def look_up(
-        self, headers: Headers
-    ) -> tuple[dict[bytes, bytes], dict[object, Any], int | None]:
+    def look_up(self, headers: Headers) -> tuple[dict[bytes, bytes], dict[object, Any], int | None]:
         """Return fields and memo, the last request's if its headers were the same; the length."""
         at = self._length_at
         if not self._same(headers, at):
             self._headers = headers
             self._fields = {name.lower(): value for name, value in headers}
             self._memo = {}
-            lengths = (n for n, (name, _) in enumerate(headers) if name.lower() == b"content-length")
+            lengths = (
+                n for n, (name, _) in enumerate(headers) if name.lower() == b"content-length"
+            )
             at = self._length_at = next(lengths, -1)
         return self._fields, self._memo, None if at < 0 else int(headers[at][1])
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from proxy.core.usage import Metric, RequestState
@@ -113,7 +114,7 @@ class Booking:
         statement = statements.OPEN
         reserved = self._limiting.reserved
         if reserved:
-            rows = [(*row, *reserved.get(row[0], _NOTHING)) for row in rows]
+            rows = [(*row, *_texts(reserved.get(row[0], _NOTHING))) for row in rows]
             statement = statements.OPEN_RESERVING
         before, after = (self._worker_id,), (self._identities.sequence,)
         return statement.run(connection, rows, before=before, after=after) == len(rows)
@@ -308,6 +309,11 @@ class Booking:
             events.append((subscription_id, request_id, n, series_id, opened_at_us, quantity))
             slot = series_id, quarter
             sums[slot] = sums.get(slot, 0) + quantity
+
+
+def _texts(reserved: tuple[Decimal | None, int | None]) -> tuple[str | None, int | None]:
+    amount, tokens = reserved
+    return None if amount is None else str(amount), tokens
 
 
 def _settled(

@@ -12,6 +12,7 @@ from typing import Any
 
 from proxy.core.periods import Period, utc_text
 from proxy.core.series import SeriesSum
+from proxy.core.subscriptions import Subscription
 from proxy.errors import ConflictError, NotFoundError
 from proxy.ledger.late import read_closed_through, read_late, series_sum
 from proxy.ledger.periods import Activity, ClosedPeriod, Closing, PeriodSums
@@ -86,21 +87,18 @@ def read_activity(
 ) -> list[Activity]:
     """Read where the next ``limit`` subscriptions by external id stand."""
     found = read_subscriptions(connection, now_us, after=after, limit=limit)
-    return [_activity(connection, subscription.external_id, now_us) for subscription in found]
+    return [_activity(connection, subscription) for subscription in found]
 
 
 def read_activity_of(
     connection: sqlite3.Connection, external_id: str, now_us: int
 ) -> Activity | None:
     """Read where one subscription stands; None where there is none of that name."""
-    if read_subscription(connection, external_id, now_us) is None:
-        return None
-    return _activity(connection, external_id, now_us)
-
-
-def _activity(connection: sqlite3.Connection, external_id: str, now_us: int) -> Activity:
     subscription = read_subscription(connection, external_id, now_us)
-    assert subscription is not None  # noqa: S101 - subscriptions never go
+    return None if subscription is None else _activity(connection, subscription)
+
+
+def _activity(connection: sqlite3.Connection, subscription: Subscription) -> Activity:
     through = read_closed_through(connection, subscription.id)
     through_us = to_us(through) if through is not None else 0
     (quarter,) = connection.execute(

@@ -2,24 +2,39 @@
 
 import logging
 import sqlite3
-from collections.abc import Iterable, ValuesView
+from collections.abc import Iterable
 from decimal import Decimal
 
 from proxy.core.allowances import crossings
-from proxy.core.limits import LimitState, Spend, Window, window_at
-from proxy.core.money import decimal_text
+from proxy.core.limits import (
+    Held,
+    LimitState,
+    Spend,
+    Window,
+    move,
+    room,
+    settle,
+    window_at,
+)
+from proxy.core.money import EXACT, ZERO, decimal_text
 from proxy.ledger.limit_owners import LedgerBook, LimitedOwner
 from proxy.ledger.limit_states import StateRow, read_states, write_states
 from proxy.ledger.limit_sums import Derivation, derive, keep_key_sums
 
 _LOG = logging.getLogger("weighbridge")
 _SHOWN = Decimal("0.0001")
+_add = EXACT.add
 
 
 class Account:
-    """An owner's state within a transaction, and what it was before."""
+    """An owner's state within a transaction, and what it was before.
+
+    Where nothing but money is limited, and what is asked fits, admissions and settlements are
+    only summed up, and moved into the state at once (:meth:`flush`).
+    """
 
     __slots__ = (
+        "_cost", "_ended", "_freed", "_from_us", "_overruns", "_room", "_taken", "_took",
         "before", "kept", "late", "owner", "pooled", "settled", "state", "sums_kept", "undo",
     )  # fmt: skip
 
@@ -31,17 +46,69 @@ class Account:
         self.settled = False
         self.pooled = False
         self.late: dict[tuple[Window, int], Spend] = {}
+        self._look()
+
+    def _look(self) -> None:
+        """Begin to sum up anew, from the state as it is."""
+        self._taken = self._freed = self._cost = ZERO
+        self._took = self._ended = self._overruns = 0
+        self._room = room(self.state, self.owner.caps)
+        self._from_us = max([spend.start_us for spend in self.state.spends], default=0)
+
+    def set(self, state: LimitState) -> None:
+        """Take over a state; everything summed up is in it."""
+        self.state = state
+        self._look()
+
+    def flush(self) -> None:
+        """Move what was summed up into the state."""
+        if self._took or self._ended:
+            self.set(
+                move(
+                    self.state,
+                    spent=self._cost,
+                    reserved=EXACT.subtract(self._taken, self._freed),
+                    running=self._took - self._ended,
+                    overruns=self._overruns,
+                )
+            )
+
+    def fits(self, amount: Decimal, at_us: int) -> bool:
+        """Tell whether a worst case fits for sure; if not, admission must look closer."""
+        left = self._room
+        return left is not None and at_us >= self._from_us and _add(self._taken, amount) <= left
+
+    def take(self, amount: Decimal) -> None:
+        """Admit what fits."""
+        self._taken = _add(self._taken, amount)
+        self._took += 1
+
+    def book(self, held: Held, cost: Decimal, tokens: int) -> None:
+        """Settle a request: put the truth in the place of what was held."""
+        self.settled = True
+        opened_at_us, amount, _, running = held
+        if self._room is None or opened_at_us < self._from_us:
+            self.flush()
+            self.set(settle(self.state, self.owner.caps, held, cost, tokens))
+            return
+        self._cost = _add(self._cost, cost)
+        if amount is not None:
+            self._freed = _add(self._freed, amount)
+            self._overruns += cost > amount
+        # Counted even if it did not run here: something is to be flushed.
+        self._ended += 1
+        self._took += not running
 
     @property
     def changed(self) -> bool:
         """Whether it is not as it is kept."""
         return self.state is not self.kept
 
-    def take(self, state: LimitState) -> None:
+    def admit(self, state: LimitState) -> None:
         """Keep an admission's state; windows that are over stay with the transaction."""
         own = self.state.spends
         if not self.late:
-            self.state = state
+            self.set(state)
             return
         spends = []
         for kept, taken in zip(own, state.spends, strict=True):
@@ -50,46 +117,39 @@ class Account:
             else:
                 self.late[taken.window, taken.start_us] = taken
                 spends.append(kept)
-        self.state = LimitState(tuple(spends), *state[1:])
+        self.set(LimitState(tuple(spends), *state[1:]))
 
 
 class Accounts:
-    """All accounts of a transaction."""
+    """All accounts of a transaction, by their owners' numbers."""
 
     def __init__(self, book: LedgerBook) -> None:
         self._book = book
-        self._accounts: dict[int, Account] = {}
+        self.by_owner: dict[int, Account] = {}
         self._warnings: list[str] = []
-
-    def __getitem__(self, number: int) -> Account:
-        """Return an owner's account, which is loaded."""
-        return self._accounts[number]
-
-    def values(self) -> ValuesView[Account]:
-        """Return all that are loaded."""
-        return self._accounts.values()
 
     def forget(self) -> None:
         """Forget all: the transaction is rolled back."""
-        self._accounts.clear()
+        self.by_owner.clear()
         self._warnings.clear()
 
     def mark(self) -> None:
         """Note how things stand: :meth:`undo` goes back to here."""
-        for account in self._accounts.values():
+        for account in self.by_owner.values():
+            account.flush()
             account.undo = account.state
 
     def undo(self) -> None:
         """Take back what was admitted since the mark."""
-        for account in self._accounts.values():
-            account.state = account.undo
+        for account in self.by_owner.values():
+            account.set(account.undo)
             account.late.clear()
 
     def drop_unsettled(self) -> None:
         """Forget what was only read."""
-        for number, account in list(self._accounts.items()):
+        for number, account in list(self.by_owner.items()):
             if not account.settled:
-                del self._accounts[number]
+                del self.by_owner[number]
 
     def as_of(self, connection: sqlite3.Connection, account: Account, at_us: int) -> LimitState:
         """Return the state with the windows that hold a moment: nearly always as it is.
@@ -121,18 +181,21 @@ class Accounts:
 
     def rate_again(self, connection: sqlite3.Connection, account: Account) -> None:
         """Rate the windows anew, from the sums: packages, tiers and free units see all of it."""
+        account.flush()
         derivation = self._derivation(connection, account)
         account.pooled = False
         spends = [
             spend._replace(spent=derivation.spent(spend.start_us, spend.end_us))
             for spend in account.state.spends
         ]
-        account.state = account.state._replace(spends=tuple(spends))
+        account.set(account.state._replace(spends=tuple(spends)))
 
     def finish(self, connection: sqlite3.Connection) -> None:
         """Keep what changed; call it before the commit."""
-        accounts = [account for account in self._accounts.values() if account.changed]
-        self._accounts.clear()
+        for account in self.by_owner.values():
+            account.flush()
+        accounts = [account for account in self.by_owner.values() if account.changed]
+        self.by_owner.clear()
         for account in accounts:
             if account.settled:
                 self._warn(account)
@@ -159,24 +222,24 @@ class Accounts:
         self._warnings.clear()
 
     def load(
-        self, connection: sqlite3.Connection, wanted: Iterable[tuple[LimitedOwner, int]]
+        self,
+        connection: sqlite3.Connection,
+        wanted: Iterable[tuple[tuple[LimitedOwner, ...], int]],
     ) -> None:
         """Have the owners' accounts, with the windows that hold the latest of their moments."""
-        latest: dict[int, int] = {}
-        owners: dict[int, LimitedOwner] = {}
-        for owner, at_us in wanted:
-            number = owner.number
-            if at_us > latest.get(number, -1):
-                latest[number] = at_us
-            owners[number] = owner
-        missing = [number for number in owners if number not in self._accounts]
-        rows = read_states(connection, missing) if missing else {}
-        for number, owner in owners.items():
-            account = self._accounts.get(number)
+        latest: dict[tuple[LimitedOwner, ...], int] = {}
+        for owners, at_us in wanted:
+            if at_us > latest.get(owners, -1):
+                latest[owners] = at_us
+        moments = [(owner, at_us) for owners, at_us in latest.items() for owner in owners]
+        missing = {owner.number for owner, _ in moments} - self.by_owner.keys()
+        rows = read_states(connection, list(missing)) if missing else {}
+        for owner, at_us in moments:
+            account = self.by_owner.get(owner.number)
             if account is None:
-                account = self._account(connection, owner, rows.get(number), latest[number])
-                self._accounts[number] = account
-            self._roll(connection, account, latest[number])
+                account = self._account(connection, owner, rows.get(owner.number), at_us)
+                self.by_owner[owner.number] = account
+            self._roll(connection, account, at_us)
 
     def _account(
         self,
@@ -197,13 +260,14 @@ class Accounts:
         if row is None or row.basis != owner.basis or len(wanted) > len(state.spends):
             derivation = self._derivation(connection, account)
             at_us = max(at_us, *(spend.start_us for spend in state.spends), 0)
-            account.state = derive(derivation, state, list(wanted), at_us)
+            account.set(derive(derivation, state, list(wanted), at_us))
             account.before = state if state.spends else account.state
         account.undo = account.state
         return account
 
     def _roll(self, connection: sqlite3.Connection, account: Account, at_us: int) -> None:
         """Begin the windows that a moment is in, where those before are over."""
+        account.flush()
         state = account.state
         for spend in state.spends:
             if at_us >= spend.end_us:
@@ -215,7 +279,7 @@ class Accounts:
             derivation.spend(spend.window, at_us) if at_us >= spend.end_us else spend
             for spend in state.spends
         ]
-        account.state = LimitState(tuple(spends), *state[1:])
+        account.set(LimitState(tuple(spends), *state[1:]))
         account.undo = account.state
 
     def _derivation(self, connection: sqlite3.Connection, account: Account) -> Derivation:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from proxy.core.budgets import LimitStanding
-from proxy.core.limits import LimitState
+from proxy.core.limits import LimitState, Spend
 from proxy.core.plans import Limits
 from proxy.errors import BadRequestError, ConflictError, NotFoundError
 from proxy.ledger.keys import raise_sequence
@@ -98,9 +98,11 @@ def read_standings(
         ).fetchone()
         if row is None:
             return []
-        keys = [key_id] if key_id is not None else _limited_keys(connection, row[0])
+        keys: list[int | None] = [key_id]
+        if key_id is None:
+            keys += _limited_keys(connection, row[0])
         owners: dict[int, LimitedOwner] = {}
-        for key in keys or [None]:
+        for key in keys:
             for owner in read_owners(connection, book, (key, row[0]), at_us):
                 owners[owner.number] = owner
         limited = [owner for owner in owners.values() if is_limit(owner.caps.limits)]
@@ -147,11 +149,15 @@ def current_state(
     state = LimitState() if row is None else row.state
     wanted = [window for window, _ in owner.caps.spends]
     kept = {spend.window: spend for spend in state.spends}
-    if row is not None and row.basis == owner.basis and all(window in kept for window in wanted):
-        if all(kept[window].start_us <= at_us < kept[window].end_us for window in wanted):
-            return state
+    in_force = row is not None and row.basis == owner.basis
+    if in_force and all(_holds(kept.get(window), at_us) for window in wanted):
+        return state
     derivation = Derivation(connection, book.book, owner, kept=row is not None and row.sums_kept)
     return derive(derivation, state, wanted, at_us)
+
+
+def _holds(spend: Spend | None, at_us: int) -> bool:
+    return spend is not None and spend.start_us <= at_us < spend.end_us
 
 
 def _standings(

@@ -60,13 +60,8 @@ class LimitedOwner:
     timezone: str
     anchor: datetime | None
     basis: str
-
-    @property
-    def tells(self) -> bool:
-        """Whether its clients are told anything in headers."""
-        limits = self.caps.limits
-        rates = limits.requests_per_minute or limits.tokens_per_minute
-        return rates is not None or bool(limits.soft_thresholds)
+    tells: bool
+    """Whether its clients are told anything in headers."""
 
 
 class LedgerBook:
@@ -148,6 +143,9 @@ def read_owners(
             whose=whose,
             caps=Caps.of(limits),
             plan=plan_code,
+            tells=bool(
+                limits.requests_per_minute or limits.tokens_per_minute or limits.soft_thresholds
+            ),
             timezone=timezone,
             anchor=anchor,
             basis=f"{book.sequence} {timezone} {'' if anchor is None else started_at_us}",

@@ -45,13 +45,19 @@ class SeriesPrices:
         self._known.clear()
         self._dates = None
 
-    def unit(self, connection: sqlite3.Connection, series_id: int, at_us: int) -> UnitPrice:
-        """Return what a unit of a series costs at a moment."""
+    def epoch(self, at_us: int) -> int:
+        """Number the time between two dates of the book that a moment is in."""
         dates = self._dates
         if dates is None:
             dates = [to_us(date) for date in self._book.book.boundaries(_EARLIEST, _LATEST)]
             self._dates = dates
-        key = series_id, bisect_right(dates, at_us)
+        return bisect_right(dates, at_us) if dates else 0
+
+    def unit(
+        self, connection: sqlite3.Connection, series_id: int, epoch: int, at_us: int
+    ) -> UnitPrice:
+        """Return what a unit of a series costs at a moment of an epoch."""
+        key = series_id, epoch
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= _REMEMBERED:

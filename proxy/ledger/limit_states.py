@@ -18,10 +18,12 @@ _COLUMNS = (
 )  # fmt: skip
 _READ = f"SELECT {', '.join(_COLUMNS)} FROM limit_states"
 _WRITE = BulkStatement(
-    f"INSERT OR REPLACE INTO limit_states ({', '.join(_COLUMNS)})"
-    f" SELECT {columns(1, len(_COLUMNS))}",
+    f"INSERT INTO limit_states ({', '.join(_COLUMNS)}) SELECT {columns(1, len(_COLUMNS))}",
     len(_COLUMNS),
+    "ON CONFLICT (owner) DO UPDATE SET "
+    + ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS[2:]),
 )
+"""Not REPLACE: that would write the index anew, each time."""
 _NO_WINDOW = (None, None, None, None)
 
 

@@ -16,14 +16,16 @@ from proxy.core.money import EXACT, ZERO
 from proxy.core.reservations import expected_tokens, nearest_names
 from proxy.core.usage import RequestState
 from proxy.ledger import statements
-from proxy.ledger.limit_accounts import Accounts
+from proxy.ledger.limit_accounts import Account, Accounts
 from proxy.ledger.limit_owners import LedgerBook, LimitedOwner, Owners
 from proxy.ledger.limit_prices import SeriesPrices
 from proxy.ledger.port import Admission, OpenCall, Refusal, Settlement
 from proxy.ledger.slots import QUARTER_US
 
-_HELD = "SELECT id, state, reserved, reserved_tokens, subscription_id IS NOT NULL FROM requests"
+_ROWS = "SELECT id, state, reserved, reserved_tokens, subscription_id IS NOT NULL FROM requests"
 _SECOND_US = 1_000_000
+_REMEMBERED = 100_000
+_fma = EXACT.fma
 
 EventRow = tuple[int, int, int, int, int, int]
 """subscription, request, n, series, time in µs, quantity"""
@@ -64,7 +66,8 @@ class Limiting:
         self._owners = Owners(self._book)
         self._accounts = Accounts(self._book)
         self._rows: dict[int, _Row] = {}
-        self.reserved: dict[int, tuple[str | None, int]] = {}
+        self._held: dict[int, tuple[Decimal | None, int]] = {}
+        self.reserved: dict[int, tuple[Decimal | None, int]] = {}
 
     @property
     def anyone(self) -> bool:
@@ -76,6 +79,7 @@ class Limiting:
         self._owners.forget()
         self._accounts.forget()
         self._prices.forget()
+        self._held.clear()
         self.reserved.clear()
 
     def refresh(self, connection: sqlite3.Connection) -> None:
@@ -93,6 +97,9 @@ class Limiting:
 
     def finish(self, connection: sqlite3.Connection) -> None:
         """Keep what changed; call it before the commit."""
+        if len(self._held) >= _REMEMBERED:
+            self._held.clear()
+        self._held.update(self.reserved)
         self.reserved.clear()
         self._rows.clear()
         self._accounts.finish(connection)
@@ -111,11 +118,11 @@ class Limiting:
         self._accounts.mark()
         self._accounts.load(
             connection,
-            (
-                (owner, call.opened_at_us)
+            [
+                (owners, call.opened_at_us)
                 for call, owners in zip(calls, concerned, strict=True)
-                for owner in owners
-            ),
+                if owners
+            ],
         )
         return [
             self._decide_one(connection, call, owners) if owners else Admission(request_id=call.id)
@@ -142,24 +149,43 @@ class Limiting:
         if bounds is None:
             return CHANGED
         amount = None
+        at_us = call.opened_at_us
         if owners[0].caps.spends or owners[-1].caps.spends:
-            worst = self._book.reserver.reserve(owners[0].plan, bounds, call.opened_at_us)
+            worst = self._book.reserver.reserve(owners[0].plan, bounds, at_us)
             if worst is None:
                 return self._unpriced(call.model)
             amount = worst.amount
-        need = Need(amount or ZERO, expected_tokens(bounds))
+        tokens = expected_tokens(bounds)
+        accounts = [self._accounts.by_owner[owner.number] for owner in owners]
+        if amount is not None and _all_fit(accounts, amount, at_us):
+            for account in accounts:
+                account.take(amount)
+        else:
+            need = Need(amount or ZERO, tokens)
+            refused = self._look_closer(connection, accounts, need, at_us)
+            if refused is not None:
+                return _refusal(refused, self._told(owners, at_us))
+        self.reserved[call.id] = amount, tokens
+        if owners[0].tells or owners[-1].tells:
+            return Admission(request_id=call.id, allowance=self._told(owners, at_us))
+        return Admission(request_id=call.id)
+
+    def _look_closer(
+        self, connection: sqlite3.Connection, accounts: Sequence[Account], need: Need, at_us: int
+    ) -> Refused | None:
+        """Admit by each owner's limits, or by none."""
         states: list[LimitState] = []
-        for owner in owners:
-            account = self._accounts[owner.number]
-            state = self._accounts.as_of(connection, account, call.opened_at_us)
-            decided = limits.admit(state, owner.caps, need, call.opened_at_us, owner.whose)
+        for account in accounts:
+            account.flush()
+            owner = account.owner
+            state = self._accounts.as_of(connection, account, at_us)
+            decided = limits.admit(state, owner.caps, need, at_us, owner.whose)
             if isinstance(decided, Refused):
-                return _refusal(decided, self._told(owners, call.opened_at_us))
+                return decided
             states.append(decided)
-        for owner, state in zip(owners, states, strict=True):
-            self._accounts[owner.number].take(state)
-        self.reserved[call.id] = None if amount is None else str(amount), need.tokens
-        return Admission(request_id=call.id, allowance=self._told(owners, call.opened_at_us))
+        for account, decided in zip(accounts, states, strict=True):
+            account.admit(decided)
+        return None
 
     def _unpriced(self, model: str) -> Refusal:
         message = f"The model {model!r} has no price, and this key has a budget"
@@ -173,7 +199,8 @@ class Limiting:
         told: Allowance | None = None
         for owner in owners:
             if owner.tells:
-                account = self._accounts[owner.number]
+                account = self._accounts.by_owner[owner.number]
+                account.flush()
                 own = allowance(account.state, owner.caps, now_us)
                 told = own if told is None else tighter(told, own)
         return told
@@ -183,15 +210,16 @@ class Limiting:
     def prepare(self, connection: sqlite3.Connection, booked: Sequence[Booked]) -> None:
         """Read states and rows before the settlements are written."""
         self._accounts.load(
-            connection,
-            ((owner, entry.settlement.opened_at_us) for entry in booked for owner in entry.owners),
+            connection, [(entry.owners, entry.settlement.opened_at_us) for entry in booked]
         )
         ids = [entry.settlement.request_id for entry in booked]
-        size = 1 << (len(ids) - 1).bit_length()
-        marks = ",".join("?" * size)
-        values = (*ids, *(None,) * (size - len(ids)))
-        found = connection.execute(f"{_HELD} WHERE id IN ({marks})", values)
-        self._rows = {row[0]: _Row(*row[1:]) for row in found}
+        ids = [request_id for request_id in ids if request_id not in self._held]
+        if ids:
+            size = 1 << (len(ids) - 1).bit_length()
+            marks = ",".join("?" * size)
+            values = (*ids, *(None,) * (size - len(ids)))
+            found = connection.execute(f"{_ROWS} WHERE id IN ({marks})", values)
+            self._rows = {row[0]: _Row(*row[1:]) for row in found}
 
     def book(
         self, connection: sqlite3.Connection, booked: Sequence[Booked], events: Sequence[EventRow]
@@ -204,7 +232,7 @@ class Limiting:
         if of_keys:
             rows = [(*slot, quantity) for slot, quantity in of_keys.items()]
             statements.ADD_TO_KEY_QUARTERS.run(connection, rows)
-        for account in self._accounts.values():
+        for account in self._accounts.by_owner.values():
             if account.pooled:
                 self._accounts.rate_again(connection, account)
 
@@ -215,48 +243,71 @@ class Limiting:
         events: Sequence[EventRow],
         of_keys: dict[tuple[int, int, int], int],
     ) -> None:
-        settlement = entry.settlement
+        settlement, owners, _ = entry
+        held = self._take_held(settlement)
+        if held is None:
+            return
+        accounts = [self._accounts.by_owner[owner.number] for owner in owners]
+        if settlement.measurement.state is RequestState.DEFERRED:
+            for account in accounts:
+                account.flush()
+                account.settled = True
+                account.set(limits.defer(account.state) if held.running else account.state)
+            return
+        cost, pooled = ZERO, False
+        if any(account.state.spends for account in accounts):
+            cost, pooled = self._cost(connection, events)
+        for account in accounts:
+            limited = account.owner.caps.tokens_per_minute
+            spends = bool(account.state.spends)
+            tokens = settlement.measurement.usage.tokens if limited else 0
+            account.book(held, cost if spends else ZERO, tokens)
+            account.pooled = account.pooled or (pooled and spends)
+            key_id = account.owner.key_id
+            if account.sums_kept and key_id is not None:
+                for _, _, _, series_id, at_us, quantity in events:
+                    slot = key_id, series_id, at_us // QUARTER_US
+                    of_keys[slot] = of_keys.get(slot, 0) + quantity
+
+    def _take_held(self, settlement: Settlement) -> Held | None:
+        """Return what is held for a request: as remembered since its opening, else as its row says.
+
+        What was opened here and is not settled is as it was opened: a settlement of it by others
+        would have made this one fail.
+        """
+        remembered = self._held.pop(settlement.request_id, None)
+        if remembered is not None:
+            return Held(settlement.opened_at_us, *remembered, running=True)
         row = self._rows.get(settlement.request_id)
         if row is None:
-            return
+            return None
+        amount = None if row.reserved is None else Decimal(row.reserved)
         running = row.counted and row.state == "open"
-        if settlement.measurement.state is RequestState.DEFERRED:
-            for owner in entry.owners:
-                account = self._accounts[owner.number]
-                account.state = limits.defer(account.state) if running else account.state
-                account.settled = True
-            return
-        reserved = None if row.reserved is None else Decimal(row.reserved)
-        held = Held(settlement.opened_at_us, reserved, row.reserved_tokens or 0, running)
-        cost: Decimal | None = None
-        pooled = False
-        for owner in entry.owners:
-            account = self._accounts[owner.number]
-            spends = bool(account.state.spends)
-            if spends and cost is None:
-                cost, pooled = self._cost(connection, events)
-            booked = cost if spends and cost is not None else ZERO
-            tokens = settlement.measurement.usage.tokens if owner.caps.tokens_per_minute else 0
-            account.state = limits.settle(account.state, owner.caps, held, booked, tokens)
-            account.settled = True
-            account.pooled = account.pooled or (pooled and spends)
-            if account.sums_kept and owner.key_id is not None:
-                for _, _, _, series_id, at_us, quantity in events:
-                    slot = owner.key_id, series_id, at_us // QUARTER_US
-                    of_keys[slot] = of_keys.get(slot, 0) + quantity
+        return Held(settlement.opened_at_us, amount, row.reserved_tokens or 0, running)
 
     def _cost(
         self, connection: sqlite3.Connection, events: Sequence[EventRow]
     ) -> tuple[Decimal, bool]:
         """Price events by the book in force; pooled ones depend on all others of the window."""
         cost, pooled = ZERO, False
-        for _, _, _, series_id, at_us, quantity in events:
-            unit = self._prices.unit(connection, series_id, at_us)
-            if unit.pooled:
+        if not events:
+            return cost, pooled
+        moment_us = events[0][4]
+        epoch = self._prices.epoch(moment_us)
+        for _, _, _, series_id, _, quantity in events:
+            price, is_pooled = self._prices.unit(connection, series_id, epoch, moment_us)
+            if is_pooled:
                 pooled = True
-            elif unit.price is not None and quantity:
-                cost = EXACT.fma(unit.price, quantity, cost)
+            elif price is not None:
+                cost = _fma(price, quantity, cost)
         return cost, pooled
+
+
+def _all_fit(accounts: Sequence[Account], amount: Decimal, at_us: int) -> bool:
+    for account in accounts:  # noqa: SIM110 - a generator costs more than its one step
+        if not account.fits(amount, at_us):
+            return False
+    return True
 
 
 def _refusal(refused: Refused, told: Allowance | None) -> Refusal:

@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from proxy.core.rating import PricedRequest
+import msgspec
+
 from proxy.core.allowances import Allowance
 from proxy.core.budgets import LimitStanding
+from proxy.core.rating import PricedRequest
 from proxy.core.reservations import Bounds
-from proxy.core.series import SeriesSum as SeriesSum
+from proxy.core.series import SeriesSum
 from proxy.core.subscriptions import ApiKey, Customer, Segment, Subscription
 from proxy.core.usage import Measurement
 from proxy.ledger.periods import Activity, ClosedPeriod, Closing, LateSum, PeriodSums
 
 
-@dataclass(slots=True, kw_only=True)
-class OpenCall:
+class OpenCall(msgspec.Struct, kw_only=True):
     """A request that asks to be admitted. Times are microseconds of Unix time, UTC.
 
     Exactly one of ``key`` (a known key) and ``key_digest`` (passthrough, not yet seen to
@@ -66,8 +67,7 @@ class Refusal:
     limits_changed: bool = False
 
 
-@dataclass(slots=True, kw_only=True)
-class Settlement:
+class Settlement(msgspec.Struct, kw_only=True):
     """How a request ended. A second settlement of the same request changes nothing.
 
     ``upstream_status`` is None where no answer came. ``context_class`` is ``""`` or

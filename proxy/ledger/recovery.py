@@ -93,7 +93,7 @@ def _replay(connection: sqlite3.Connection, booking: Booking, path: Path) -> Non
             booking.book_one(connection, settlement)
         except ProxyError as error:
             # One that can never be booked must not keep the others from it, nor its file here.
-            _LOG.error("a settlement in %s can't be booked: %s", path.name, error.message)  # noqa: TRY400
+            _LOG.error("a settlement in %s can't be booked: %s", path.name, error.message)
 
 
 def _others(connection: sqlite3.Connection, worker_id: int) -> list[int]:

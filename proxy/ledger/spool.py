@@ -66,7 +66,7 @@ def files(directory: Path) -> dict[int, list[Path]]:
     """Return the files of each worker, oldest first."""
     found: dict[int, list[tuple[int, Path]]] = {}
     try:
-        names = os.listdir(directory)
+        names = [path.name for path in directory.iterdir()]
     except FileNotFoundError:
         return {}
     for name in names:
@@ -136,7 +136,7 @@ class Spool:
                     f"Neither the ledger nor its spool in {self._directory} can be written "
                     f"({reason.strerror}): check their disk."
                 )
-                _LOG.error("%s", error.message)  # noqa: TRY400 - the reason is in the message
+                _LOG.error("%s", error.message)
             else:
                 self.pending += len(batch)
             for _, done in batch:
@@ -181,7 +181,9 @@ class Spool:
         try:
             return await self._replay(settle)
         except OSError as error:
-            msg = f"The spool in {self._directory} can't be read ({error.strerror}): check its disk."
+            msg = (
+                f"The spool in {self._directory} can't be read ({error.strerror}): check its disk."
+            )
             raise LedgerUnavailableError(msg) from error
 
     async def _replay(self, settle: Callable[[Settlement], asyncio.Future[bool]]) -> int:

@@ -16,7 +16,7 @@ from proxy.ledger.billing import SqliteBilling
 from proxy.ledger.booking import Booking
 from proxy.ledger.checkpoints import Checkpointer
 from proxy.ledger.connection import Reader, configure, connect
-from proxy.ledger.faults import unavailable
+from proxy.ledger.faults import is_fault, unavailable
 from proxy.ledger.leading import LeadLock
 from proxy.ledger.limit_owners import LedgerBook
 from proxy.ledger.limit_verbs import SqliteLimits
@@ -108,12 +108,19 @@ class SqliteLedger(SqliteBilling, SqliteLimits):
                 pending_limit=pending_limit,
                 stall_limit_s=stall_limit_s,
             )
-            await ledger._writer.start()
         except (sqlite3.Error, OSError) as error:
             raise unavailable(error) from error
-        ledger._writer.after_batch = ledger._after_batch
-        if worker:
-            await ledger.recover()
+        try:
+            await ledger._writer.start()
+            ledger._writer.after_batch = ledger._after_batch
+            if worker:
+                await ledger.recover()
+        except BaseException as error:
+            # Its threads would keep the process from ending, its lock its place from recovery.
+            await ledger.close()
+            if is_fault(error):
+                raise unavailable(error) from error
+            raise
         return ledger
 
     @property
@@ -165,9 +172,7 @@ class SqliteLedger(SqliteBilling, SqliteLimits):
         """Delete failed requests of keys that never worked; return how many those were."""
         pruned = 0
         while True:
-            page = await self._writer.change(
-                lambda db: pruning.prune_unowned(db, before_us)
-            )
+            page = await self._writer.change(lambda db: pruning.prune_unowned(db, before_us))
             pruned += page
             if page < pruning.PAGE:
                 return pruned

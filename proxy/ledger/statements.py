@@ -126,6 +126,7 @@ ADD_TO_DAYS = BulkStatement(
 ADD_TO_KEY_QUARTERS = BulkStatement(
     f"INSERT INTO sums_key_quarter (key_id, series_id, quarter, quantity) SELECT {columns(1, 4)}",
     4,
-    "ON CONFLICT (key_id, series_id, quarter) DO UPDATE SET quantity = quantity + excluded.quantity",
+    "ON CONFLICT (key_id, series_id, quarter)"
+    " DO UPDATE SET quantity = quantity + excluded.quantity",
 )
 """Add to the own sums of keys that have a budget."""

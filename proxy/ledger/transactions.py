@@ -53,7 +53,7 @@ class Transactions:
         try:
             outcome = change(connection)
             self._booking.finish(connection)
-            self._commit(connection)
+            self._commit(connection, "change")
         except BaseException as error:
             self._roll_back(connection)
             if isinstance(error, ProxyError):
@@ -118,11 +118,11 @@ class Transactions:
                 raise
             return _refused_value(error)
 
-    def _commit(self, connection: sqlite3.Connection) -> None:
-        self._fault("before_commit")
+    def _commit(self, connection: sqlite3.Connection, what: str = "commit") -> None:
+        self._fault(f"before_{what}")
         connection.execute("COMMIT")
         self._booking.committed()
-        self._fault("after_commit")
+        self._fault(f"after_{what}")
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         self._booking.forget()

@@ -3,30 +3,36 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
+from proxy.core.allowances import Allowance
+from proxy.core.reservations import Bounds
 from proxy.core.subscriptions import ApiKey
 from proxy.core.usage import Measurement
 from proxy.errors import LedgerUnavailableError, ProxyError, UpstreamClosedError
 from proxy.http.exchange import Exchange
-from proxy.http.upstream import UpstreamConnection
 from proxy.ledger.port import Ledger, OpenCall, Refusal, Settlement
 from proxy.metering.asking import FirstWord
 from proxy.metering.estimator import Estimator
 from proxy.metering.outcome import Ended, Outcome, measure, needs_estimate, succeeded
 from proxy.metering.relay import DisconnectPolicy, Relay
 from proxy.metering.settling import Settler
+from proxy.metering.upload import Upload
 from proxy.metering.upstreams import Upstream
 from proxy.wire.answer import AnswerMeter, BodyMeter, PassMeter, StreamMeter
 from proxy.wire.answers import AnswerReader, AnswerText
+from proxy.wire.bounds import read_bounds
 from proxy.wire.decoding import decoder_for, is_encoded
 from proxy.wire.endpoints import Endpoint, Metering
 from proxy.wire.headers import AnswerHead, Headers, downward
+from proxy.wire.limit_headers import refusal_headers, with_limits
 from proxy.wire.request import NO_FACTS, RequestFacts
 from proxy.wire.request_shape import FormReader
 from proxy.wire.usage import RequestShape, UsageReader
 
+TOO_MANY = 429
 UNMETERED = frozenset({Metering.NEVER, Metering.SESSION})
 BINARY = (b"audio/", b"image/", b"video/", b"application/octet-stream")
 """Answers of these types say nothing of their usage, and may be large."""
@@ -46,14 +52,11 @@ def no_fault(_: str) -> None:
 class Classifier(Protocol):
     """The price book's say at settlement: which context class a request is in."""
 
-    def context_class(
-        self, model_reported: str, model_requested: str, input_tokens: int
-    ) -> str:
+    def context_class(self, model_reported: str, model_requested: str, input_tokens: int) -> str:
         """Return ``""`` or the class's name."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Call:
+class Call(msgspec.Struct, kw_only=True):
     """A request that is authenticated and read, ready to be opened and sent.
 
     ``head`` is the upstream request's, with its blank line. ``body`` is None where it is
@@ -98,6 +101,10 @@ class Call:
         """Whether tokens can be counted by us where none are reported."""
         return self.endpoint is not None and self.endpoint.metering is Metering.TOKENS
 
+    def bounds(self) -> Bounds:
+        """Return what it can use at most."""
+        return read_bounds(self.endpoint, self.model, self.facts, self.body, self.shape)
+
     def learn(self) -> None:
         """Take what a form said that was read while it was sent."""
         if self.form is not None:
@@ -105,32 +112,6 @@ class Call:
             self.facts = self.form.facts()
             self.model = self.facts.model or self.model
             self.shape = self.form.shape()
-
-
-class Upload:
-    """Pushes a streamed request body up."""
-
-    def __init__(self, connection: UpstreamConnection, relay: Relay, call: Call) -> None:
-        self._connection = connection
-        self._relay = relay
-        self._chunked = call.chunked_upward
-        self._form = call.form
-
-    def body_data(self, data: bytes) -> None:
-        """Send a piece on."""
-        if self._form is not None:
-            self._form.feed(data)
-        self._connection.write(data, chunked=self._chunked)
-
-    def body_end(self) -> None:
-        """The body is whole."""
-        self._connection.finish_request(chunked=self._chunked)
-
-    def body_broken(self, error: Exception) -> None:
-        """The upstream has half a request, and must not wait for the rest."""
-        if isinstance(error, ProxyError):
-            self._relay.error = error
-        self._relay.stop(Ended.CANCELLED)
 
 
 class Caller:
@@ -162,11 +143,11 @@ class Caller:
         Errors: what the client is to be told, if its answer has not begun.
         """
         self._fault("opening")
-        await self._open(call)
+        allowance = await self._open(call)
         self._fault("opened")
         shape = RequestShape(model=call.model)
         usage = UsageReader(call.endpoint, shape) if call.endpoint else None
-        reading = _Reading(call, usage)
+        reading = _Reading(call, usage, allowance)
         relay = Relay(exchange, self._policy, reading.begin)
         self._running.add(relay)
         try:
@@ -175,8 +156,8 @@ class Caller:
             await relay.measured
             if relay.again:
                 refused = await self._send_unasked(exchange, call, relay)
-            self._fault("measured")
             measurement = await self._measure(call, relay, reading)
+            self._fault("measured")
             await self._settle(call, relay, measurement)
             self._fault("settled")
         except LedgerUnavailableError as error:
@@ -186,9 +167,9 @@ class Caller:
             return None
         finally:
             self._running.discard(relay)
-        if refused is not None or (relay.error is not None and not exchange.started):
-            if not exchange.gone:
-                raise refused or relay.error or UpstreamClosedError("The upstream gave no answer.")
+        unanswered = refused is not None or (relay.error is not None and not exchange.started)
+        if unanswered and not exchange.gone:
+            raise refused or relay.error or UpstreamClosedError("The upstream gave no answer.")
         relay.release()
         self._fault("released")
         await relay.closed()
@@ -200,26 +181,32 @@ class Caller:
         """Take no more from any upstream: what has come is settled as it is."""
         for relay in list(self._running):
             relay.stop(Ended.SHUTDOWN)
-        while self._running:
+        while self._running:  # noqa: ASYNC110 - once, at the end: not worth an event a call
             await asyncio.sleep(0.01)
 
-    async def _open(self, call: Call) -> None:
-        admission = await self._ledger.open(
-            OpenCall(
-                id=call.id,
-                opened_at_us=call.opened_at_us,
-                key=call.key,
-                key_digest=call.key_digest,
-                key_prefix=call.key_prefix,
-                endpoint=call.endpoint_name,
-                model=call.model,
-                stream=call.facts.stream,
-                body_bytes=call.body_bytes,
-                attempt=call.attempt,
-            )
+    async def _open(self, call: Call) -> Allowance | None:
+        """Have the request admitted; return what its client may be told of its limits."""
+        key = call.key
+        asked = OpenCall(
+            id=call.id,
+            opened_at_us=call.opened_at_us,
+            key=key,
+            key_digest=call.key_digest,
+            key_prefix=call.key_prefix,
+            endpoint=call.endpoint_name,
+            model=call.model,
+            stream=call.facts.stream,
+            body_bytes=call.body_bytes,
+            attempt=call.attempt,
+            bounds=call.bounds() if key is not None and key.limited else None,
         )
+        admission = await self._ledger.open(asked)
+        if isinstance(admission, Refusal) and admission.limits_changed:
+            asked.bounds = call.bounds()
+            admission = await self._ledger.open(asked)
         if isinstance(admission, Refusal):
             raise RefusedError(admission)
+        return admission.allowance
 
     async def _send(self, exchange: Exchange, call: Call, relay: Relay) -> ProxyError | None:
         """Send the request; what is returned stands in the way, and nothing was sent."""
@@ -240,7 +227,8 @@ class Caller:
         connection.send(call.head, call.body, sink, bodiless=exchange.head.method == "HEAD")
         relay.sent = call.body is not None
         if call.body is None:
-            exchange.stream_body(Upload(connection, relay, call))
+            upload = Upload(connection, relay, call.form, chunked=call.chunked_upward)
+            exchange.stream_body(upload)
         return None
 
     async def _send_unasked(
@@ -257,9 +245,7 @@ class Caller:
             call.upstream.refused_asking(call.model)
         return error
 
-    async def _measure(
-        self, call: Call, relay: Relay, reading: "_Reading"
-    ) -> Measurement:
+    async def _measure(self, call: Call, relay: Relay, reading: "_Reading") -> Measurement:
         call.learn()
         outcome = reading.outcome(relay)
         if not needs_estimate(outcome):
@@ -287,9 +273,7 @@ class Caller:
                 model_requested=call.model,
                 model=model,
                 service_tier=usage.service_tier or "default",
-                context_class=self.classifier.context_class(
-                    model, call.model, usage.input_tokens
-                ),
+                context_class=self.classifier.context_class(model, call.model, usage.input_tokens),
                 upstream_status=relay.status,
                 measurement=measurement,
             )
@@ -307,21 +291,22 @@ class RefusedError(ProxyError):
     """The ledger did not admit the request; nothing was sent."""
 
     def __init__(self, refusal: Refusal) -> None:
-        headers: Headers = []
-        if refusal.retry_after_s is not None:
-            headers.append((b"retry-after", b"%d" % max(1, round(refusal.retry_after_s))))
+        headers = refusal_headers(
+            refusal.retry_after_s, refusal.allowance, final=refusal.status == TOO_MANY
+        )
         super().__init__(refusal.message, headers=tuple(headers))
         self.status = refusal.status
         self.code = refusal.code
-        self.type = "invalid_request_error" if refusal.status < 429 else refusal.code
+        self.type = "invalid_request_error" if refusal.status < TOO_MANY else refusal.code
 
 
 class _Reading:
     """How one call's answer is read."""
 
-    def __init__(self, call: Call, usage: UsageReader | None) -> None:
+    def __init__(self, call: Call, usage: UsageReader | None, allowance: Allowance | None) -> None:
         self._call = call
         self._usage = usage
+        self._allowance = allowance
         self._answers: AnswerReader | None = None
         self._meter: AnswerMeter | None = None
 
@@ -345,6 +330,8 @@ class _Reading:
         else:
             self._meter = BodyMeter(self._usage, self._text_reader(), decoder)
         headers = downward(head, managed=call.managed, edited=hide)
+        if self._allowance is not None:
+            headers = with_limits(headers, self._allowance)
         headers.append((b"x-weighbridge-request-id", call.request_id.encode()))
         return self._meter, headers, hide
 

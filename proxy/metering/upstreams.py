@@ -6,6 +6,7 @@ from typing import Final
 
 from proxy.core.matching import MEMO_LIMIT, WILDCARD, glob_matches, literal_length
 from proxy.http.upstream import UpstreamPool
+from proxy.wire.endpoints import under_v1
 from proxy.wire.headers import Headers
 from proxy.wire.upstream_paths import (
     AZURE_PREFIX,
@@ -15,6 +16,7 @@ from proxy.wire.upstream_paths import (
 )
 
 _REFUSALS_MAX: Final = 10_000
+_AZURE: Final = UpstreamKind.AZURE
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -40,13 +42,15 @@ class Upstream:
     def target(self, path: str, query: str, model: str) -> str:
         """Write the request's target; ``path`` is the client's, under ``/v1`` or Azure's."""
         base_path = self.pool.origin.base_path
-        if path.startswith(AZURE_PREFIX):
+        if path.startswith(AZURE_PREFIX) and (self.kind is _AZURE or self.credentials is None):
             written = path  # as an Azure client wrote it, from the root
-        elif self.kind is UpstreamKind.AZURE:
+        elif path.startswith(AZURE_PREFIX):
+            written = base_path + under_v1(path).removeprefix("/v1")
+        elif self.kind is _AZURE:
             written = azure_path(base_path, path.removeprefix("/v1"), model)
         else:
             written = base_path + path.removeprefix("/v1")
-        if self.kind is UpstreamKind.AZURE:
+        if self.kind is _AZURE:
             query = with_api_version(query, self.api_version)
         return f"{written}?{query}" if query else written
 

@@ -102,5 +102,6 @@ def read_text(path: Path) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        line, column = line_and_column(content[: error.start].decode(), error.start)
+        before = content[: error.start].decode()
+        line, column = line_and_column(before, len(before))
         raise PricingError(f"{path}:{line}:{column}: not UTF-8: save it as UTF-8") from None

@@ -94,6 +94,7 @@ def _text_line(line: LogLine) -> bytes:
     )
     # Paths and models are the client's words: nothing in them may begin a line of its own.
     text = " ".join(parts)
-    return text.encode("ascii", "backslashreplace").replace(b"\n", b"\\n").replace(
-        b"\r", b"\\r"
-    ) + b"\n"
+    return (
+        text.encode("ascii", "backslashreplace").replace(b"\n", b"\\n").replace(b"\r", b"\\r")
+        + b"\n"
+    )

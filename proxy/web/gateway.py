@@ -11,6 +11,7 @@ from proxy.core.ids import RequestIds, to_text
 from proxy.core.subscriptions import KEY_PREFIX_LENGTH, ApiKey
 from proxy.core.usage import Measurement
 from proxy.errors import (
+    BadRequestError,
     ClosedPathError,
     ProxyError,
     UnauthorizedError,
@@ -26,7 +27,6 @@ from proxy.web.model_list import ModelList
 from proxy.web.reading import BodyReader, ReadBody
 from proxy.web.shares import OpenShares, Strangers
 from proxy.wire.endpoints import (
-    CHAT_COMPLETIONS,
     ENDPOINTS,
     MODEL,
     MODELS,
@@ -36,7 +36,7 @@ from proxy.wire.endpoints import (
 )
 from proxy.wire.headers import RequestHead, bearer_secret, upward
 from proxy.wire.request import RequestFacts, with_usage_asked
-from proxy.wire.upstream_paths import ANTHROPIC_VERSION, UpstreamKind
+from proxy.wire.upstream_paths import ANTHROPIC_VERSION, AZURE_PREFIX, UpstreamKind
 
 _SECRET_PARAMETERS = frozenset({"api-key", "api_key", "key", "access_token"})
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
@@ -129,7 +129,9 @@ class Gateway:
             raise _closed(head)
         read = await self._reader.read(exchange, endpoint)
         body, facts = read.body, read.facts
-        model = facts.model if endpoint is CHAT_COMPLETIONS else _model(head, endpoint, facts)
+        model = facts.model
+        if not model or head.path.startswith(AZURE_PREFIX):
+            model = self._model(head, endpoint, facts)
         noted.model = model
         if model:
             self._gate.admit(key, model)
@@ -140,7 +142,7 @@ class Gateway:
         asked = _asks(endpoint, facts) and upstream.may_ask(model)
         unasked = None
         if asked and body is not None:
-            unasked = partial(self._unasked, upstream, head, read)
+            unasked = partial(self._unasked, upstream, head, read, model)
             body = with_usage_asked(body if read.ours else self._reader.plain(head, body))
         if body is not None:
             exchange.hold_at_least(len(body))
@@ -186,10 +188,30 @@ class Gateway:
             )
         return digest, key
 
-    def _unasked(self, upstream: Upstream, head: RequestHead, read: ReadBody) -> Request:
+    def _model(self, head: RequestHead, endpoint: Endpoint | None, facts: RequestFacts) -> str:
+        """Return the model that is asked for where the path has a say.
+
+        Azure goes by the deployment in the path, others by the body: in managed mode both must
+        mean the same unless an Azure gets it, or a model could pass for another.
+        """
+        if endpoint is MODEL:
+            return unquote(head.path.removesuffix("/").rpartition("/")[2])
+        deployment = unquote(azure_deployment(head.path) or "")
+        if not self._managed or not deployment:
+            return facts.model or deployment
+        kind = self._upstreams.choose(deployment).kind
+        if facts.model not in {"", deployment} and kind is not UpstreamKind.AZURE:
+            raise BadRequestError(
+                f"The path names the model {deployment!r}, the body {facts.model!r}: name one.",
+                param="model",
+            )
+        return deployment
+
+    def _unasked(
+        self, upstream: Upstream, head: RequestHead, read: ReadBody, model: str
+    ) -> Request:
         """Write the client's own request, for an upstream that refused to be asked for usage."""
         body = read.body or b""
-        model = read.facts.model
         return self._upward(upstream, head, body, model, asked=False, ours=read.ours), body
 
     def _upward(
@@ -260,18 +282,7 @@ class _Noted:
     measurement: Measurement | None = None
 
 
-_OPEN = ", ".join(
-    f"{row.method} {row.path}" for row in ENDPOINTS if row.managed and not row.socket
-)
-
-
-def _model(head: RequestHead, endpoint: Endpoint | None, facts: RequestFacts) -> str:
-    """Return the model that is asked for: by the body, else by the path."""
-    if facts.model:
-        return facts.model
-    if endpoint is MODEL:
-        return unquote(head.path.removesuffix("/").rpartition("/")[2])
-    return unquote(azure_deployment(head.path) or "")
+_OPEN = ", ".join(f"{row.method} {row.path}" for row in ENDPOINTS if row.managed and not row.socket)
 
 
 def _asks(endpoint: Endpoint | None, facts: RequestFacts) -> bool:

@@ -26,9 +26,7 @@ _NO_SCRIPTS = b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors '
 class InvoiceViews:
     """Answers ``/usage/invoice``, to those who may see the subscription's usage."""
 
-    def __init__(
-        self, usage: UsageViews, books: BookInForce, now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, usage: UsageViews, books: BookInForce, now: Callable[[], datetime]) -> None:
         self._usage = usage
         self._books = books
         self._now = now

@@ -70,9 +70,9 @@ class ModelList:
 
 def _entry(upstream: Upstream, model: dict[str, Any]) -> dict[str, Any]:
     """Return a model as its upstream describes it, with what OpenAI's SDKs need beside."""
-    return {"object": "model", "created": 0, "owned_by": upstream.name} | model | {
-        "object": "model"
-    }
+    return (
+        {"object": "model", "created": 0, "owned_by": upstream.name} | model | {"object": "model"}
+    )
 
 
 def _head(upstream: Upstream) -> bytes:

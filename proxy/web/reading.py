@@ -1,6 +1,6 @@
 """What is read of a request's body before it goes up, and what managed mode refuses of it."""
 
-from dataclasses import dataclass
+import msgspec
 
 from proxy.errors import UnreadableBodyError
 from proxy.http.exchange import Exchange
@@ -14,8 +14,7 @@ from proxy.wire.request_shape import SHAPED, FormReader, json_shape
 from proxy.wire.usage import RequestShape
 
 
-@dataclass(slots=True, kw_only=True)
-class ReadBody:
+class ReadBody(msgspec.Struct, kw_only=True):
     """A request's body as it goes up; ``body`` is None where it is streamed through.
 
     ``ours``: it is written anew, without the client's content encoding. ``shape`` is None where

@@ -9,6 +9,8 @@ from urllib.parse import parse_qs
 from proxy.billing.books import BookShelf
 from proxy.billing.rated import usage_now
 from proxy.core.book import PriceBook
+from proxy.core.budgets import render_budget
+from proxy.core.limits import us_of
 from proxy.core.report import render
 from proxy.errors import BadRequestError, NotFoundError, UnauthorizedError
 from proxy.http.exchange import Exchange
@@ -28,7 +30,10 @@ async def current_usage_json(
 ) -> dict[str, Any] | None:
     """Return current usage as ``GET /usage/current`` shows it; None: no such subscription."""
     usage = await usage_now(shelf or BookShelf(ledger), book, subscription, now)
-    return None if usage is None else render(usage)
+    if usage is None:
+        return None
+    budget = render_budget(await ledger.limits(subscription), us_of(now))
+    return render(usage) | {"budget": budget}
 
 
 class UsageViews:

@@ -122,7 +122,7 @@ class AnswerReader:
             self._typed(payload.type, payload)
 
     def add_text(self, text: bytes) -> bool:
-        """Take a piece of the first choice's text as it is; False, and nothing, if it is no UTF-8."""
+        """Take a piece of the first choice's text; False, and nothing, if it is no UTF-8."""
         try:
             self._keep(self._part(self._choices, 0).content, text.decode())
         except UnicodeDecodeError:

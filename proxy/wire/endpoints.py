@@ -272,7 +272,7 @@ def endpoint_for(method: str, path: str) -> Endpoint | None:
     exact = _EXACT.get((method, path))
     if exact is not None:
         return exact
-    plain = _under_v1(path.partition("?")[0])
+    plain = under_v1(path.partition("?")[0])
     return _EXACT.get((method, plain)) or _by_pattern(method, plain)
 
 
@@ -283,7 +283,7 @@ def azure_deployment(path: str) -> str | None:
     return path[len(_DEPLOYMENTS) :].partition("/")[0] or None
 
 
-def _under_v1(path: str) -> str:
+def under_v1(path: str) -> str:
     """Write Azure's spellings of a path, and one with a slash at its end, as OpenAI's."""
     if path.startswith(_DEPLOYMENTS):
         path = "/v1/" + path[len(_DEPLOYMENTS) :].partition("/")[2]

@@ -7,13 +7,12 @@ refused. Bodies are cut and spliced, never re-written.
 
 import json
 import re
-from collections.abc import Callable
 from typing import Any, Final
 
 from proxy.errors import BadRequestError
 from proxy.wire import json_scan
 from proxy.wire.endpoints import CHAT_COMPLETIONS, MESSAGES, RESPONSES, Endpoint
-from proxy.wire.request import RequestFacts, may_hide_names
+from proxy.wire.request import RequestFacts
 
 _REFERENCES: Final = frozenset(
     {
@@ -39,7 +38,18 @@ _STORED_ID: Final = re.compile(
 )
 """How the ids of stored objects begin, in members whose names end in ``_id``."""
 
-_TOOL_CALLS: Final = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
+_MARKS: Final = (
+    b'_id"',
+    b'_ids"',
+    b'"id"',
+    b'"container"',
+    b'"conversation"',
+    b'"prompt"',
+    b'"store"',
+)
+"""A body without any of these refers to nothing."""
+
+_TOOL_CALLS: Final = ("tool_use", "server_tool_use", "mcp_tool_use")
 """Anthropic's blocks whose ``input`` is the application's own: it may name what it likes."""
 
 _WHY: Final = (
@@ -56,20 +66,23 @@ class _RepeatedMemberError(ValueError):
 def guarded(endpoint: Endpoint, facts: RequestFacts, body: bytes) -> bytes:
     """Return the JSON body that may go up; the same bytes unless ``store`` had to be set.
 
+    ``facts`` are of the same body, read strictly.
+
     Raises BadRequestError for what is refused, with the member's name and the reason.
     """
     if endpoint is CHAT_COMPLETIONS:
         return _guarded_chat(facts, body)
-    if not _MAY_REFER(body):
-        return _guarded_top(endpoint, facts, body, {})
-    return _guarded_top(endpoint, facts, body, _checked(body))
+    may_refer = facts.escaped or any(mark in body for mark in _MARKS)
+    members = _checked(body, blocks=endpoint is MESSAGES) if may_refer else {}
+    return _guarded_top(endpoint, facts, body, members)
 
 
 def _guarded_chat(facts: RequestFacts, body: bytes) -> bytes:
     """Check a chat: three searches, and nothing more, where it refers to nothing."""
     if facts.store:
         raise _stores("chat completions")
-    if b"file_id" in body or b'"audio"' in body or may_hide_names(body):
+    # rfind takes half the time of ``in``: it needs no table of the needle.
+    if facts.escaped or body.rfind(b"file_id") >= 0 or body.rfind(b'"audio"') >= 0:
         members = _checked(body)
         messages = members.get("messages")
         for message in messages if isinstance(messages, list) else ():
@@ -131,20 +144,11 @@ def _with_store_false(body: bytes) -> bytes:
     return b'%b%b"store":false%b' % (body[:at], comma, body[at:])
 
 
-def _may_refer(*marks: bytes) -> Callable[[bytes], bool]:
-    def find(body: bytes) -> bool:
-        return any(mark in body for mark in marks) or may_hide_names(body)
+def _checked(body: bytes, *, blocks: bool = False) -> dict[str, Any]:
+    """Read a body, and refuse references anywhere in it, and members that are there twice.
 
-    return find
-
-
-_MAY_REFER: Final = _may_refer(
-    b'_id"', b'_ids"', b'"id"', b'"container"', b'"conversation"', b'"prompt"', b'"store"'
-)
-
-
-def _checked(body: bytes) -> dict[str, Any]:
-    """Read a body, and refuse references anywhere in it, and members that are there twice."""
+    ``blocks``: it has Anthropic's content blocks, where the input of a tool is not looked into.
+    """
     try:
         members = json.loads(body, object_pairs_hook=_once)
     except _RepeatedMemberError as error:
@@ -157,7 +161,7 @@ def _checked(body: bytes) -> dict[str, Any]:
         raise BadRequestError("The request body is not a JSON object. Send one.")
     for name, value in members.items():
         if name != "metadata":
-            _search({name: value}, _DEPTH_MAX)
+            _search({name: value}, _DEPTH_MAX, blocks=blocks)
     return members
 
 
@@ -169,20 +173,20 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _search(value: object, depth: int) -> None:
+def _search(value: dict[str, Any] | list[Any], depth: int, *, blocks: bool) -> None:
     if not depth:
         raise BadRequestError("The request body is nested too deeply. Send a flatter one.")
     if isinstance(value, list):
         for element in value:
             if isinstance(element, dict | list):
-                _search(element, depth - 1)
-    elif isinstance(value, dict):
-        opaque = "input" if value.get("type") in _TOOL_CALLS else None
-        for name, member in value.items():
-            if _is_reference(name, member):
-                raise _refers(name)
-            if name != opaque and isinstance(member, dict | list):
-                _search(member, depth - 1)
+                _search(element, depth - 1, blocks=blocks)
+        return
+    opaque = "input" if blocks and value.get("type") in _TOOL_CALLS else None
+    for name, member in value.items():
+        if _is_reference(name, member):
+            raise _refers(name)
+        if name != opaque and isinstance(member, dict | list):
+            _search(member, depth - 1, blocks=blocks)
 
 
 def _is_reference(name: str, value: object) -> bool:

@@ -1,7 +1,8 @@
 """Heads of requests and answers, and which headers go which way (design.md, the two modes)."""
 
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 Headers = list[tuple[bytes, bytes]]
 """Names in the case they came in, values without surrounding white space."""
@@ -45,8 +46,7 @@ _OF_THE_BODY = frozenset(
 DECODABLE = (b"gzip", b"x-gzip", b"deflate", b"identity")
 
 
-@dataclass(slots=True, kw_only=True)
-class RequestHead:
+class RequestHead(msgspec.Struct, kw_only=True):
     """A request's first line and headers; ``fields`` are by lower-case name, the last one wins.
 
     Clients send the same headers again and again on one connection, but for the length: ``memo``
@@ -66,7 +66,7 @@ class RequestHead:
     content_length: int | None = None
     length_unknown: bool = False
     upgrade: bool = False
-    memo: dict[object, Any] = field(default_factory=dict)
+    memo: dict[object, Any] = msgspec.field(default_factory=dict)
 
     @property
     def expects_continue(self) -> bool:
@@ -74,14 +74,13 @@ class RequestHead:
         return self.fields.get(b"expect", b"").lower() == b"100-continue"
 
 
-@dataclass(slots=True, kw_only=True)
-class AnswerHead:
+class AnswerHead(msgspec.Struct, kw_only=True):
     """An answer's status line and headers; ``fields`` are by lower-case name."""
 
     status: int
     reason: bytes
     headers: Headers
-    fields: dict[bytes, bytes] = field(default_factory=dict)
+    fields: dict[bytes, bytes] = msgspec.field(default_factory=dict)
 
     @property
     def media_type(self) -> bytes:

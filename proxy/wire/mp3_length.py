@@ -69,8 +69,7 @@ def _fields(header: bytes) -> tuple[int, int, int, int] | None:
 
 
 def _samples(version: int, layer: int) -> int:
-    if layer == 1:
-        return 384
+    """Return the samples of a frame of layer 2 or 3."""
     return 576 if layer == 3 and version != _MPEG_1 else 1152
 
 
@@ -86,10 +85,9 @@ def _frame_bytes(header: bytes) -> int:
     return _samples(version, layer) // 8 * bits // rate + padding
 
 
-def _by_frame(frame: bytes, size: int) -> int | None:
+def _by_frame(frame: bytes, size: int) -> int:
     fields = _fields(frame)
-    if fields is None:
-        return None
+    assert fields is not None  # noqa: S101 - it was found by them
     version, layer, bits, rate = fields
     count = _announced_frames(frame)
     if count:

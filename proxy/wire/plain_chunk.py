@@ -9,10 +9,10 @@ import re
 _FLAT = rb'"(?!error"|usage")[a-z_]++":(?:"[^"\\]*+"|[\d.]++|null|true|false)'
 
 PLAIN_CHUNK = re.compile(
-    rb'data: \{(?:' + _FLAT + rb',)*+'
+    rb"data: \{(?:" + _FLAT + rb",)*+"
     rb'"choices":\[\{"index":0,"delta":\{"content":"(?P<text>[^"\\]*+)"\},'
     rb'(?:"logprobs":null,)?"finish_reason":null\}\]'
-    rb'(?P<usage>,"usage":null)?(?:,' + _FLAT + rb')*+\}\n\n'
+    rb'(?P<usage>,"usage":null)?(?:,' + _FLAT + rb")*+\}\n\n"
 )
 """A whole frame. ``text`` is without escapes; ``usage`` the member that we asked for, if there.
 

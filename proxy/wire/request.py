@@ -47,6 +47,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``include_usage`` is what the client itself asked for; ``may_ask`` whether the option can be
     set for it without breaking what it sent (usage-formats.md, section 3). What is neither true
     nor false nor null counts as true for ``store`` and ``background``: some upstreams take it so.
+    ``escaped``: names may be written with escapes (told only where it was read strictly).
     """
 
     model: str = ""
@@ -58,6 +59,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     service_tier: str | None = None
     store: bool | None = None
     background: bool = False
+    escaped: bool = False
 
 
 NO_FACTS = RequestFacts()
@@ -76,8 +78,7 @@ def read_facts(body: bytes, *, strict: bool) -> RequestFacts:
         return _refuse("is nested too deeply", strict=strict)
     except _UNREADABLE:
         return _refuse("is not a JSON object", strict=strict)
-    if strict:
-        _refuse_ambiguity(body, found)
+    escaped = strict and _refuse_ambiguity(body, found)
     model = _read(found.model)
     options = _read_options(found.stream_options)
     asked = _read(options.get("include_usage", _ABSENT)) if options else None
@@ -97,6 +98,7 @@ def read_facts(body: bytes, *, strict: bool) -> RequestFacts:
         service_tier=tier if isinstance(tier, str) else None,
         store=None if store is None else store is not False,
         background=background is not None and background is not False,
+        escaped=escaped,
     )
 
 
@@ -131,7 +133,8 @@ def _options_place(body: bytes) -> tuple[int, int] | None:
 
 def may_hide_names(body: bytes) -> bool:
     """Whether a name may be written with escapes: of letters, which nothing needs to escape."""
-    return b"\\u00" in body and _ESCAPED_LETTER.search(body) is not None
+    # rfind takes half the time of ``in``: it needs no table of the needle.
+    return body.rfind(b"\\u00") >= 0 and _ESCAPED_LETTER.search(body) is not None
 
 
 def _plain(raw_name: bytes) -> str:
@@ -141,20 +144,23 @@ def _plain(raw_name: bytes) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _refuse_ambiguity(body: bytes, found: _Decisive) -> None:
+def _refuse_ambiguity(body: bytes, found: _Decisive) -> bool:
+    """Return whether names may be written with escapes, once nothing is ambiguous."""
     if not body.isascii():
         try:
             body.decode()
         except UnicodeDecodeError:
             _refuse("is not UTF-8", strict=True)
-    if not may_hide_names(body) and not _repeats(body, found):
-        return
+    escaped = may_hide_names(body)
+    if not escaped and not _repeats(body, found):
+        return False
     seen = set()
     for raw_name, *_ in json_scan.members(body):
         name = _plain(raw_name)
         if name in seen:
             _refuse(f"has the member {name!r} twice", strict=True)
         seen.add(name)
+    return escaped
 
 
 def _refuse(what: str, *, strict: bool) -> RequestFacts:
@@ -167,7 +173,7 @@ def _refuse(what: str, *, strict: bool) -> RequestFacts:
 def _repeats(body: bytes, found: _Decisive) -> bool:
     """Whether a decisive member's name stands in the body twice: as a member, or elsewhere."""
     for name, quoted in _NAMES:
-        if getattr(found, name) is not _ABSENT and body.count(quoted) > 1:
+        if getattr(found, name) is not _ABSENT and body.find(quoted) != body.rfind(quoted):
             return True
     return False
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import costs, delays, machine, report, sizes
+from tests.bench import costs, delays, machine, report, scale, sizes
 from tests.bench.load import LoadFailedError
 from tests.bench.processes import Stage
 from tests.bench.programs import compile_tools
@@ -29,6 +29,7 @@ _GROUPS: dict[str, Callable[[Bench], None]] = {
     "stream_memory": sizes.stream_memory,
     "start_and_body": sizes.start_and_body,
     "usage": delays.usage,
+    "scale": scale.scale,
     "tls": costs.tls,
 }
 

@@ -65,6 +65,14 @@ LIMITS = (
         what="the same with one busy day",
         unit="ms",
     ),
+    Limit(
+        row="scale_p99",
+        what="`GET /usage/current`, 1 of 10,000 subscriptions, 10 million events, p99",
+        unit="ms",
+        must=10,
+    ),
+    Limit(row="scale_p99_empty", what="the same in an almost empty ledger", unit="ms"),
+    Limit(row="scale_ratio", what="the one over the other", unit="×", must=2),
     Limit(row="tls_request", what="TLS upstream: request, CPU, 32 connections", unit="× nginx"),
     Limit(row="tls_chunk", what="TLS upstream: streamed chunk, CPU", unit="× nginx"),
 )

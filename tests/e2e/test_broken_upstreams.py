@@ -123,7 +123,8 @@ def test_silent_in_the_middle(scripted: ScriptedThread, start_proxy: StartProxy)
 def test_closed_before_the_answer(
     scripted: ScriptedThread, asking: Asking, ending: Ending, half_a_head: bytes
 ) -> None:
-    scripted.answers(steps(*([half_a_head, 0.05] if half_a_head else []), ending))
+    begun: tuple[bytes | float, ...] = (half_a_head, 0.05) if half_a_head else ()
+    scripted.answers(steps(*begun, ending))
     answer = asking.stream()
     assert (answer.status, code(answer)) == (502, "upstream_closed")
     assert "may have processed" in json.loads(answer.body)["error"]["message"]

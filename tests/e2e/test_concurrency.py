@@ -15,10 +15,11 @@ from tests.proxy_process import ProxyProcess, UpstreamProcess, until
 
 STREAMS = 200
 LEAVERS = 50
+LONGEST_STAY_S = 0.3
 
 
 async def stream(proxy: ProxyProcess, key: str, name: str, *, leaves_after_s: float | None) -> None:
-    """Ask for a stream and read it to its end, or leave in the middle of it."""
+    """Ask for a stream and read it to its end, or leave: in the middle of it, or before."""
     messages = [{"role": "user", "content": "What does a weighbridge do?"}]
     body = {"model": name, "messages": messages, "stream": True}
     script = {HEADER: "pieces=20,gap=0.02,latency=0.05"}
@@ -31,6 +32,8 @@ async def stream(proxy: ProxyProcess, key: str, name: str, *, leaves_after_s: fl
             assert received.count(b"data: {") == 22
             assert b"data: [DONE]" in received
         else:
+            if leaves_after_s > LONGEST_STAY_S / 2:
+                await reader.read(1)
             await asyncio.sleep(leaves_after_s)
     finally:
         writer.transport.abort()
@@ -39,11 +42,11 @@ async def stream(proxy: ProxyProcess, key: str, name: str, *, leaves_after_s: fl
 async def crowd(proxy: ProxyProcess) -> set[str]:
     """Run all streams at once; return who left early."""
     key = await asyncio.to_thread(proxy.key)
-    dice = random.Random(7)
+    dice = random.Random(7)  # noqa: S311 - the same leavers each time
     leavers = set(dice.sample(range(STREAMS), LEAVERS))
     async with asyncio.TaskGroup() as group:
         for number in range(STREAMS):
-            leaves = dice.uniform(0.001, 0.4) if number in leavers else None
+            leaves = dice.uniform(0, LONGEST_STAY_S) if number in leavers else None
             group.create_task(stream(proxy, key, f"model-{number}", leaves_after_s=leaves))
     return {f"model-{number}" for number in leavers}
 
@@ -83,7 +86,7 @@ async def test_drained_streams_are_billed_as_the_upstream_bills_them(
     # Those that left before anything was sent for them are there too, and cost nothing.
     assert {name for name in ledger if name not in truth} <= leavers
     assert all(ledger[name] == {"state": "failed"} for name in ledger if name not in truth)
-    assert len(leavers & truth.keys()) > LEAVERS / 2
+    assert len(leavers & truth.keys()) > LEAVERS / 5
     proxy.check_sums()
 
 
@@ -105,7 +108,7 @@ async def test_cancelled_streams_are_estimated_from_what_was_delivered(
         elif name not in leavers:
             assert entry["state"] == "exact"
             assert entry["output"] == answer["completion_tokens"]
-    assert states["partial"] > LEAVERS / 2
+    assert states["partial"] > LEAVERS / 5
     assert not {name for name in truth if ledger[name]["state"] == "failed"}
     proxy.check_sums()
 

@@ -20,7 +20,10 @@ from tests.e2e.raw_http import Client, request
 from tests.e2e.scripted_thread import ScriptedThread
 from tests.proxy_process import ProxyProcess
 
-USAGE = b'"usage":{"prompt_tokens":10,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":4}}'
+USAGE = (
+    b'"usage":{"prompt_tokens":10,"completion_tokens":3,'
+    b'"prompt_tokens_details":{"cached_tokens":4}}'
+)
 CLIENTS = 8
 CUT = "x-cut"
 
@@ -86,7 +89,7 @@ def check(proxy: ProxyProcess, key: str, count: int) -> None:
     used = proxy.usage(key)
     assert used["completeness"]["exact"] == count
     quantities = Counter(
-        {l["type"]: l["quantity"] for l in used["lines"] if l["metric"] == "tokens"}
+        {line["type"]: line["quantity"] for line in used["lines"] if line["metric"] == "tokens"}
     )
     assert quantities == Counter(input=6 * count, cached_input=4 * count, output=3 * count)
 

@@ -2,17 +2,19 @@
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from proxy.core.subscriptions import key_digest
-from proxy.demo.scripted import Received, Reply, Responder, steps, whole
+from proxy.demo.scripted import Responder, steps, whole
+from tests.e2e.conftest import StartProxy
+from tests.e2e.listeners import Listener, answer_early, read_nothing
 from tests.e2e.raw_http import Client, ask, request
 from tests.e2e.scripted_thread import ScriptedThread
-from tests.proxy_process import ProxyProcess, UpstreamProcess, until
+from tests.proxy_process import ProxyProcess, UpstreamProcess
 
 UPLOAD_BYTES = 100 * 1024 * 1024
 PIECE = bytes(range(256)) * 1024
@@ -131,59 +133,30 @@ def test_100_mb_are_streamed_up(tmp_path: Path) -> None:
             assert (row["endpoint"], row["body_bytes"]) == ("other", UPLOAD_BYTES)
 
 
-def test_an_upload_waits_for_an_upstream_that_reads_slowly(
-    scripted: ScriptedThread, proxy: ProxyProcess
-) -> None:
+def send_until_it_stalls(client: Client) -> int:
+    """Send as much as is taken; return how many bytes that were."""
+    client.socket.settimeout(1)
+    sent = 0
+    with suppress(TimeoutError):
+        while sent < UPLOAD_BYTES:
+            sent += client.socket.send(PIECE)
+    return sent
+
+
+def test_an_upload_waits_for_an_upstream_that_reads_slowly(start_proxy: StartProxy) -> None:
     """Back-pressure: what the upstream does not take stays with the client, not in the proxy."""
-    listener = SlowListener()
-    with (
-        listener,
-        ProxyProcess(
-            proxy.database.parent / "slow",
-            f"http://127.0.0.1:{listener.port}/v1",
-            managed=False,
-            upstream_timeout_s=2,
-        ) as slow,
-    ):
-        slow.start()
-        before = slow.rss_bytes
-        with Client(slow.port) as client:
+    with Listener(read_nothing) as listener:
+        proxy = start_proxy(listener.base_url, managed=False, upstream_timeout_s=2)
+        before = proxy.rss_bytes
+        with Client(proxy.port) as client:
             headers = {"Content-Length": str(UPLOAD_BYTES), "Content-Type": "audio/wav"}
             client.send(request("/v1/files", key="sk-a", headers=headers))
-            client.socket.settimeout(1)
-            sent = 0
-            with pytest.raises(TimeoutError):
-                while sent < UPLOAD_BYTES:
-                    sent += client.socket.send(PIECE)
             # The kernel's buffers on both sides take some megabytes, and ours next to nothing.
-            assert sent < 40 * 1024 * 1024
-            assert slow.rss_bytes - before < 8 * 1024 * 1024
-            until(lambda: slow.rows("SELECT 1 FROM requests WHERE state = 'open'"))
-        [row] = slow.settled(1)
+            assert send_until_it_stalls(client) < 40 * 1024 * 1024
+            assert proxy.rss_bytes - before < 8 * 1024 * 1024
+            assert proxy.states() == {"open": 1}
+        [row] = proxy.settled(1)
         assert row["state"] == "failed"
-
-
-class SlowListener:
-    """Accepts a connection, and reads nothing of it."""
-
-    def __init__(self) -> None:
-        import socket  # noqa: PLC0415
-
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._taken: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-
-    def _accept(self) -> None:
-        self._taken.append(self._listener.accept()[0])
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.close()
-        for taken in self._taken:
-            taken.close()
 
 
 @pytest.fixture
@@ -268,46 +241,11 @@ def test_bodies_that_cannot_be_understood_are_the_upstreams_business(
     assert [received.body for received in scripted.received] == bodies
 
 
-def test_the_answer_may_come_before_the_upload_is_whole(
-    scripted: ScriptedThread, own: ProxyProcess
-) -> None:
-    async def refuse_early(_received: Received, reply: Reply) -> None:
-        await reply.send(whole(413, b"too much", (("Connection", "close"),)))
-        reply.close()
-
-    with (
-        EarlyListener() as early,
-        ProxyProcess(own.database.parent / "early", early.base_url, managed=False) as proxy,
-    ):
-        proxy.start()
+def test_the_answer_may_come_before_the_upload_is_whole(start_proxy: StartProxy) -> None:
+    with Listener(answer_early(whole(413, b"too much"))) as early:
+        proxy = start_proxy(early.base_url, managed=False)
         with Client(proxy.port) as client:
             headers = {"Content-Length": str(UPLOAD_BYTES), "Content-Type": "audio/wav"}
             client.send(request("/v1/files", key="sk-a", headers=headers) + PIECE)
             answer = client.answer()
         assert (answer.status, answer.body) == (413, b"too much")
-
-
-class EarlyListener:
-    """Answers 413 as soon as the head of a request has come."""
-
-    def __init__(self) -> None:
-        import socket  # noqa: PLC0415
-
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
-        self._thread = threading.Thread(target=self._answer, daemon=True)
-
-    def _answer(self) -> None:
-        connection, _ = self._listener.accept()
-        with connection:
-            connection.recv(1000)
-            connection.sendall(whole(413, b"too much"))
-            while connection.recv(1 << 16):
-                pass
-
-    def __enter__(self) -> "EarlyListener":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.close()

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -180,8 +181,12 @@ def test_raw_and_streaming_responses_carry_our_id(crossing: Crossing, client: Op
         assert b"usage" in streamed.read()
     assert all(name.startswith("wb_") for name in ids)
     for name in ids:
-        until(lambda name=name: name in crossing.proxy.log)
+        until(partial(said, crossing.proxy, name))
     crossing.check(exact=2)
+
+
+def said(proxy: ProxyProcess, name: str) -> bool:
+    return name in proxy.log
 
 
 def test_models_are_listed_and_cost_nothing(crossing: Crossing, client: OpenAI) -> None:
@@ -293,7 +298,7 @@ def streamed(client: OpenAI, model: str, how: str) -> None:
         ("gpt-4", "prompt=5000,completion=0,model=gpt-4-0613", "0.15"),
     ],
 )
-def test_the_guides_dollars_come_out(
+def test_the_guides_dollars_come_out(  # noqa: PLR0917 - fixtures and cases
     crossing: Crossing, client: OpenAI, ask: Ask, model: str, how: str, dollars: str
 ) -> None:
     ask(client, model, how)

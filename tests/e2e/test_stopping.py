@@ -77,7 +77,7 @@ def test_streams_finish_within_the_grace_time(
     proxy.process.send_signal(number)
     with idle:
         assert idle.ended()
-    with pytest.raises(OSError):
+    with pytest.raises(ConnectionRefusedError):
         until(lambda: Client(proxy.port).close(), patience_s=5)
     answer = rest(running)
     assert answer.whole
@@ -114,9 +114,7 @@ def test_nothing_is_left_locked(openai_like: UpstreamProcess, start_proxy: Start
     assert ask(proxy.port, chat(key)).whole
     folder = proxy.database.parent
     assert list(folder.glob("*.worker-*"))
-    started = time.monotonic()
     assert proxy.terminate() == 0
-    assert time.monotonic() - started < 5
     assert not list(folder.glob("*.worker-*"))
     assert not list(folder.glob("*-wal"))
     again = ProxyProcess(folder, openai_like.base_url)

@@ -71,7 +71,7 @@ CHATS = [
 
 
 @pytest.mark.parametrize(("options", "encoding", "how"), CHATS)
-def test_a_chat_stream(
+def test_a_chat_stream(  # noqa: PLR0917 - fixtures and cases
     scripted: ScriptedThread,
     managed: ProxyProcess,
     key: str,
@@ -81,7 +81,11 @@ def test_a_chat_stream(
 ) -> None:
     scripted.answers(ChatResponder())
     headers = {HEADER: how} | ({"Accept-Encoding": encoding} if encoding else {})
-    for extra in ({}, {"tools": [{"type": "function", "function": {"name": "weather"}}], "n": 2}):
+    extras: tuple[dict[str, Any], ...] = (
+        {},
+        {"tools": [{"type": "function", "function": {"name": "weather"}}], "n": 2},
+    )
+    for extra in extras:
         sent = post(chat(options, **extra), headers, key=key)
         direct = ask(scripted.port, sent)
         crossed = ask(managed.port, sent)
@@ -149,7 +153,7 @@ STREAMS = {
     "no last line end": b'data: {"choices":[]}\n\ndata: [DONE]\n',
     "many lines": b'data: {"choices":\ndata: []}\n\ndata: [DONE]\n\n',
     "after the end": b'data: [DONE]\n\ndata: {"more":1}\n\n: bye\n\n',
-    "malformed": b'data: {"choices":[\n\nnonsense\n\n\n\ndata\n\ndata: \xff\xfe\n\ndata: [DONE]\n\n',
+    "malformed": b"data: {[\n\nnonsense\n\n\n\ndata\n\ndata: \xff\xfe\n\ndata: [DONE]\n\n",
     "nothing": b"",
     "binary": bytes(range(256)) * 20,
     "an error": b'data: {"error":{"message":"overloaded","type":"server_error"}}\n\n',

@@ -31,7 +31,10 @@ async def test_pipelined_requests_are_answered_in_order(serve: Serve) -> None:
 
     wire = await (await serve(slow_first)).connect()
     await wire.send(
-        b"".join(b"POST /%d HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n%d" % (n, n % 10) for n in range(40))
+        b"".join(
+            b"POST /%d HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n%d" % (n, n % 10)
+            for n in range(40)
+        )
     )
     for number in range(40):
         assert (await wire.answer())[2] == b"/%d %d" % (number, number % 10)
@@ -39,7 +42,9 @@ async def test_pipelined_requests_are_answered_in_order(serve: Serve) -> None:
 
 async def test_a_request_may_come_byte_by_byte_and_in_chunks(serve: Serve) -> None:
     wire = await (await serve(echo)).connect()
-    for byte in b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n":
+    for (
+        byte
+    ) in b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n":
         await wire.send(bytes([byte]))
     assert (await wire.answer())[2] == b"/a abc"
 
@@ -164,7 +169,8 @@ async def test_a_client_that_leaves_before_its_request_is_whole(serve: Serve) ->
 async def test_an_upgrade_that_nobody_wants_is_served_as_a_request(serve: Serve) -> None:
     wire = await (await serve(echo)).connect()
     await wire.send(
-        b"POST /a HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\ncontent-length: 2\r\n\r\nhi"
+        b"POST /a HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n"
+        b"content-length: 2\r\n\r\nhi"
     )
     status, headers, body = await wire.answer()
     assert (status, body, headers[b"connection"]) == (200, b"/a hi", b"close")

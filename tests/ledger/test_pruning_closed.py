@@ -40,7 +40,9 @@ def close(path: Path, subscription: str, end_us: int, timezone: str = "UTC") -> 
             " '1.00', ?, ? FROM subscriptions WHERE external_id = ?",
             (number, text, end_us, timezone, json.dumps(sums), json.dumps(invoice), subscription),
         )
-        db.execute("UPDATE meta SET value = max(value, ?) WHERE name = 'closed_through_us'", (end_us,))
+        db.execute(
+            "UPDATE meta SET value = max(value, ?) WHERE name = 'closed_through_us'", (end_us,)
+        )
 
 
 def run(path: Path, before: date) -> Pruned:
@@ -117,8 +119,10 @@ async def test_a_changed_sum_of_a_pruned_period_is_found(
     close(path, "acme", START_US + 2 * DAY_US)
     run(path, date(2027, 1, 1))
     with database(path) as db:
-        db.execute("UPDATE sums_quarter SET quantity = quantity + 1 WHERE quarter < ?",
-                   ((START_US + DAY_US) // 900_000_000,))
+        db.execute(
+            "UPDATE sums_quarter SET quantity = quantity + 1 WHERE quarter < ?",
+            ((START_US + DAY_US) // 900_000_000,),
+        )
     assert {difference.what for difference in differences(path)} == {"closed period", "day"}
 
 

@@ -2,22 +2,23 @@
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from proxy import app
 from proxy.app import Application
 from proxy.core.subscriptions import key_digest
 from proxy.demo.scripted import Responder, ScriptedUpstream, steps, whole
-from proxy.ledger.sqlite import SqliteLedger
-from proxy.pricing import parse
 from proxy.settings import Settings
 from tests.http.conftest import Wire
 from tests.ledger.calls import assert_sums_equal_events, states
 
 PATIENCE_S = 20.0
+PRICES = "[models.gpt-4o]\ninput = 2.5\noutput = 10.0\n"
 UPSTREAM_KEY = "sk-upstream"
 OK = whole(
     200,
@@ -36,7 +37,7 @@ class Proxy:
         self.port = port
         self.wires: list[Wire] = []
         self._before = frozenset[asyncio.Task[Any]]()
-        self._files = 0
+        self._files = Counter[str]()
 
     def answers(self, responder: Responder) -> None:
         """From now on, have the upstream answer like this."""
@@ -74,8 +75,12 @@ class Proxy:
         return list(states(self.application.settings.database_path).values())
 
     async def at_rest(self) -> None:
-        """Take what runs now for what runs at rest."""
-        await asyncio.sleep(0)
+        """Take what runs now, while nobody asks for anything, for what runs at rest."""
+        self._close_idle()
+        await asyncio.sleep(0.05)
+        assert not self.application.server.running
+        # SQLite keeps the descriptor of a closed connection while others of the process use it.
+        self.states()
         self._before = frozenset(asyncio.all_tasks())
         self._files = open_files()
 
@@ -92,11 +97,14 @@ class Proxy:
             left = self._left()
         return left
 
-    def _left(self) -> dict[str, object]:
-        application = self.application
-        for upstream in application.upstreams:
+    def _close_idle(self) -> None:
+        for upstream in self.application.upstreams:
             for connection in list(upstream.pool._idle):
                 connection.close()
+
+    def _left(self) -> dict[str, object]:
+        application = self.application
+        self._close_idle()
         drains = application.caller._policy.drains
         left = {
             "tasks": {task for task in asyncio.all_tasks() - self._before if not task.done()},
@@ -110,41 +118,40 @@ class Proxy:
             "owners": len(application.router._gateway._open._by_owner),
             "relays": len(application.caller._running),
             "drains": drains.running if drains is not None else 0,
-            "files": max(0, open_files() - self._files),
+            "files": open_files() - self._files,
             "rows": self.states().count("open"),
         }
         return {what: count for what, count in left.items() if count}
 
 
 @asynccontextmanager
-async def serving(
-    folder: Path, *, managed: bool = True, pricing: str = "", **settings: Any
-) -> AsyncIterator[Proxy]:
+async def serving(folder: Path, *, managed: bool = True, **settings: Any) -> AsyncIterator[Proxy]:
     """Serve from ``folder`` with these settings, and see that it ends with nothing left."""
     async with ScriptedUpstream(steps(OK), keep=False) as upstream:
         given = {
             "upstream_base_url": upstream.base_url,
             "upstream_api_key": UPSTREAM_KEY if managed else None,
             "database_url": f"sqlite:///{folder / 'weighbridge.db'}",
+            "pricing_file": folder / "prices.toml",
             "port": 0,
             "access_log": False,
             "shutdown_grace_s": 1,
         }
+        given["pricing_file"].write_text(PRICES)
         loaded = Settings.load(**(given | settings))
-        ledger = await SqliteLedger.open_database(loaded.database_path)
-        application = Application(loaded, ledger, parse(pricing, "pricing"))
-        try:
-            port = await application.start()
+        async with app.serving(loaded) as (application, port):
             yield Proxy(application, upstream, port)
-        finally:
-            await application.stop()
-            await ledger.close()
     assert_sums_equal_events(loaded.database_path)
 
 
-def open_files() -> int:
-    """Return how many files this process has open."""
-    return len(os.listdir("/proc/self/fd"))
+def open_files() -> Counter[str]:
+    """Return which files this process has open; sockets only count."""
+    names: list[str] = []
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            name = os.readlink(f"/proc/self/fd/{descriptor}")
+            names.append("socket" if name.startswith("socket:") else name)
+    return Counter(names)
 
 
 def resident_bytes() -> int:

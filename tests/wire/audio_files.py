@@ -3,7 +3,9 @@
 import struct
 
 
-def wav(seconds: float, rate: int = 16_000, *, told: int | None = None, extra: bytes = b"") -> bytes:
+def wav(
+    seconds: float, rate: int = 16_000, *, told: int | None = None, extra: bytes = b""
+) -> bytes:
     data = bytes(2 * round(seconds * rate))
     size = len(data) if told is None else told
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16)
@@ -89,14 +91,16 @@ def id3(size: int) -> bytes:
 
 def element(number: int, content: bytes, *, unknown: bool = False) -> bytes:
     name = number.to_bytes((number.bit_length() + 7) // 8, "big")
-    size = b"\x01\xff\xff\xff\xff\xff\xff\xff" if unknown else (
-        (1 << 56) | len(content)
-    ).to_bytes(8, "big")
+    size = (
+        b"\x01\xff\xff\xff\xff\xff\xff\xff"
+        if unknown
+        else ((1 << 56) | len(content)).to_bytes(8, "big")
+    )
     return name + size + content
 
 
 def webm(*, seconds: float | None = None, blocks: tuple[tuple[int, int], ...] = ()) -> bytes:
-    """With a duration in its header, or none, and clusters of one block: (cluster's ms, block's)."""
+    """With or without a duration in its header, and clusters of a block: (its ms, the block's)."""
     info = element(0x2AD7B1, (1_000_000).to_bytes(3, "big"))
     if seconds is not None:
         info += element(0x4489, struct.pack(">d", seconds * 1000))

@@ -1,5 +1,7 @@
 """Forms, cut anywhere."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +36,7 @@ def file(content: bytes, name: str = "file") -> tuple[str, bytes]:
 def read(body: bytes, *cuts: int, sampled: str = "file") -> MultipartReader:
     reader = MultipartReader(BOUNDARY, sampled=sampled)
     edges = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         reader.feed(body[start:end])
     reader.finish()
     return reader

@@ -88,8 +88,8 @@ def test_both_ways_lead_to_the_same(
 ) -> None:
     frames = []
     for before, choice, after in chunks:
-        after = {name: value for name, value in after.items() if name not in before}
-        value = {**before, "choices": choice, **after}
+        others = {name: value for name, value in after.items() if name not in before}
+        value = {**before, "choices": choice, **others}
         text = json.dumps(value, separators=(",", ":"), ensure_ascii=ascii_only)
         frames.append(b"data: %b\n\n" % text.encode())
     assert crossed(frames, hide=hide) == the_long_way(frames, hide=hide)

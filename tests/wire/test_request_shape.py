@@ -10,7 +10,7 @@ from proxy.errors import BadRequestError
 from proxy.wire.endpoints import ENDPOINTS
 from proxy.wire.request import RequestFacts, read_facts
 from proxy.wire.request_shape import FormReader, json_shape
-from proxy.wire.usage import RequestShape
+from proxy.wire.usage import RequestShape, UsageReader
 from tests.wire.audio_files import wav
 
 BY_NAME = {endpoint.name: endpoint for endpoint in ENDPOINTS}
@@ -78,6 +78,16 @@ def test_forms_that_could_be_read_differently() -> None:
     with pytest.raises(BadRequestError, match="name is missing"):
         form(('a"; name="b', b"")).refuse_ambiguity()
     form(("image[]", b"a"), ("image[]", b"b")).refuse_ambiguity()
+
+
+def test_a_shape_may_come_late() -> None:
+    reader = UsageReader(BY_NAME["audio.transcriptions"], RequestShape())
+    reader.json(b'{"text": "Hi"}')
+    assert reader.usage() is None
+    reader.describe(RequestShape(model="whisper-1", audio_us=9))
+    usage = reader.usage()
+    assert usage is not None
+    assert [quantity.quantity for quantity in usage.quantities] == [9]
 
 
 def test_forms_that_refer() -> None:

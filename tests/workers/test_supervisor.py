@@ -125,9 +125,7 @@ def test_told_to_stop_running_streams_finish(
     assert proxy.states() == {"exact": 8}
 
 
-def test_who_does_not_stop_is_killed(
-    openai_like: UpstreamProcess, start_proxy: StartProxy
-) -> None:
+def test_who_does_not_stop_is_killed(openai_like: UpstreamProcess, start_proxy: StartProxy) -> None:
     proxy = start_proxy(
         openai_like.base_url, workers=2, program=(*HASTY, "0.5"), shutdown_grace_s=0
     )

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from proxy.core.usage import Usage
-from proxy.wire.endpoints import Endpoint, Metering
+from proxy.wire.endpoints import CHAT_COMPLETIONS, Endpoint, Metering
 from proxy.wire.usage.assembling import Answer, assemble
 from proxy.wire.usage.finding import (
     Envelope,
@@ -21,6 +21,7 @@ from proxy.wire.usage.finding import (
     usage_in,
     value_of,
 )
+from proxy.wire.usage.plain import plain_usage
 from proxy.wire.usage.shape import RequestShape
 
 RAW_BYTES_MAX: Final = 4096
@@ -157,8 +158,24 @@ class UsageReader:
                 (name, value) for name, value in members.items() if value is not None
             )
 
+    def _is_plain(self) -> bool:
+        """Whether the usage object is all that was used: no searches, drawings or batches."""
+        answer = self._answer
+        return (
+            answer is not None
+            and not is_given(answer.output)
+            and not is_given(answer.svg_usage)
+            and not is_given(answer.tool_usage)
+            and not self._request.is_batch
+            and "-search-" not in (self.model or self._request.model)
+        )
+
     def _assemble(self, *, succeeded: bool) -> Usage | None:
         metering = self._endpoint.metering
+        if self._endpoint is CHAT_COMPLETIONS and self._is_plain():
+            usage = plain_usage(self._raw, self.model, self.service_tier)
+            if usage is not None:
+                return usage
         batch = metering is _BATCH
         if metering is _NEVER or (batch and self.status not in _TERMINAL):
             return None

@@ -1,0 +1,208 @@
+"""``weighbridge prices``: what is in force, what an edit would change, why an amount is so."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from proxy.cli.ledger_access import with_ledger
+from proxy.cli.output import print_json, print_table, say
+from proxy.clock import now
+from proxy.core.book import PriceBook, Quote
+from proxy.core.money import decimal_text
+from proxy.core.periods import midnight, utc_text
+from proxy.core.plans import DEFAULT_PLAN
+from proxy.core.prices import ModelPrices, PriceKey, Version
+from proxy.core.usage import ATOMS_PER_SECOND, Metric
+from proxy.errors import BadRequestError, NotFoundError
+from proxy.ledger.port import AdoptedBook, Ledger
+from proxy.settings import Settings
+
+group = typer.Typer(help="Prices: in force, edited, explained.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@group.command("diff")
+def show_diff(
+    file: Annotated[
+        Path | None, typer.Argument(help="A pricing file; the proxy's own unless given.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare a pricing file with what is in force: what would it change?"""
+    from proxy.pricing import diff, parse  # noqa: PLC0415 - --help needs no prices
+    from proxy.pricing.watch import read_text  # noqa: PLC0415
+
+    settings = Settings.load()
+    file = file or settings.pricing_file
+    book = parse(read_text(file), str(file))
+    adopted = with_ledger(settings, _adopted)
+    if adopted is None:
+        raise NotFoundError(
+            f"No prices are in force yet, and {file} is good: 'weighbridge serve' adopts the "
+            "pricing file."
+        )
+    changes = diff(_parsed(adopted), book)
+    if as_json:
+        print_json({"in_force": adopted.sequence, "changes": changes})
+    else:
+        for change in changes:
+            say(change)
+        if not changes:
+            say(f"{file} says what is in force (number {adopted.sequence}).")
+
+
+@group.command("show")
+def show(
+    model: Annotated[str, typer.Argument(help="A model's name, as clients or upstreams write it.")],
+    at: Annotated[
+        str | None, typer.Option(help="A date or a time, such as 2026-12-01; now unless given.")
+    ] = None,
+    plan: Annotated[str, typer.Option(help="For customers on this plan.")] = DEFAULT_PLAN,
+    as_json: Json = False,
+) -> None:
+    """Show what a model costs by the prices in force."""
+    settings = Settings.load()
+    book = book_in_force(settings)
+    moment = now() if at is None else _moment(at, book.timezone)
+    if plan != DEFAULT_PLAN and plan not in book.plans:
+        known = ", ".join(sorted({DEFAULT_PLAN, *book.plans}))
+        raise NotFoundError(f"There is no plan {plan} in force: take one of {known}.")
+    found = book.find(model, None)
+    if found is None:
+        near = " or ".join(book.nearest(model))
+        raise NotFoundError(
+            f"{model} has no price in force." + (f" Did you mean {near}?" if near else "")
+        )
+    rows = list(_rows(book, found.model, plan, moment))
+    if as_json:
+        prices = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+        print_json({"model": found.model.name, "matched_by": found.by, "prices": prices})
+        return
+    by = "" if found.by == "name" else f", by its {found.by} {found.pattern}"
+    say(f"{found.model.name}{by}, on plan {plan}, at {utc_text(moment.replace(microsecond=0))}")
+    if not book.allows(plan, model):
+        say(f"Plan {plan} does not allow it: requests get 404 model_not_found.")
+    if not rows:
+        say("Its prices have not begun at that time.")
+    else:
+        print_table(_COLUMNS, rows, right=frozenset({"price", "per"}))
+
+
+@group.command("explain")
+def explain(
+    request: Annotated[str, typer.Argument(help="Its id: x-weighbridge-request-id, or the log.")],
+    as_json: Json = False,
+) -> None:
+    """Tell why a request costs what it does, step by step."""
+
+    async def read(ledger: Ledger) -> dict[str, Any]:
+        from proxy.billing.books import BookShelf  # noqa: PLC0415 - --help needs none of it
+        from proxy.billing.explaining import explain_request, render_explained  # noqa: PLC0415
+
+        return render_explained(await explain_request(BookShelf(ledger), request))
+
+    explained = with_ledger(Settings.load(), read)
+    if as_json:
+        print_json(explained)
+        return
+    book, invoice = explained["prices"]["sequence"], explained["invoice"]
+    say(f"{explained['request']} of {explained['subscription']}, at {explained['accepted_at']}")
+    say(f"by price book {book}" + (f", as billed with {invoice}" if invoice else ""))
+    for part in explained["quantities"]:
+        amount = part["amount"] or "nothing"
+        say(f"\n{part['quantity']:,} {part['metric']} {part['type']}: {amount}".rstrip())
+        for step in part["steps"]:
+            say(f"  {step['rule']:<11} {step['result']}  ({step['because']})")
+    say(f"\ntogether {explained['currency']} {explained['amount']}")
+
+
+def book_in_force(settings: Settings) -> PriceBook:
+    """Return what the proxy prices by; before it first ran, that is the file."""
+    from proxy.app import load_book  # noqa: PLC0415 - --help needs no prices
+
+    adopted = with_ledger(settings, _adopted)
+    return load_book(settings) if adopted is None else _parsed(adopted)
+
+
+async def _adopted(ledger: Ledger) -> AdoptedBook | None:
+    return await ledger.book()
+
+
+def _parsed(adopted: AdoptedBook) -> PriceBook:
+    from proxy.pricing import parse  # noqa: PLC0415 - --help needs no prices
+
+    return parse(adopted.text, "the price book in force")
+
+
+def _moment(text: str, timezone: str) -> datetime:
+    try:
+        if len(text) == len("2026-12-01"):
+            return midnight(date.fromisoformat(text), timezone)
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadRequestError(
+            f"{text!r} is no time: write a date such as 2026-12-01, or 2026-12-01T06:00:00Z."
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+_COLUMNS = ("type", "tier", "above", "price", "per", "rule", "from", "by")
+
+
+def _rows(
+    book: PriceBook, model: ModelPrices, plan: str, at: datetime
+) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each price that a plan's customers can meet."""
+    version = model.history.at(at)
+    if version is None:
+        return
+    own = book.plan(plan).own.get(model.name)
+    versions = [version, *([mine] if own is not None and (mine := own.at(at)) else [])]
+    tiers = dict.fromkeys(["", *(tier for each in versions for tier in each.tiers)])
+    keys = dict.fromkeys(key for each in versions for key in _keys(each))
+    classes = sorted({0, *(start for each in versions for start in each.table.classes)})
+    for tier in tiers:
+        for above in classes:
+            for metric, type_ in keys:
+                quote = book.quote(
+                    model, metric, type_, plan=plan, at=at, service_tier=tier, above=above
+                )
+                if quote is not None and quote.above == above:
+                    yield _row(metric, type_, quote)
+
+
+def _keys(version: Version) -> Iterator[PriceKey]:
+    tables = [version.table, *(tier.table for tier in version.tiers.values())]
+    for table in tables:
+        yield from table.prices
+        for prices in table.classes.values():
+            yield from prices
+
+
+def _row(metric: Metric, type_: str, quote: Quote) -> tuple[str, ...]:
+    price, since = quote.price, quote.effective_from
+    size = price.package_size
+    if metric is Metric.AUDIO_SECONDS:
+        size //= ATOMS_PER_SECOND
+    shown = ", ".join(
+        decimal_text(tier.price, 2) + (f" to {tier.up_to:,}" if tier.up_to else "")
+        for tier in price.tiers
+    )
+    by = quote.source
+    if quote.multiplier != 1:
+        by += f" x {quote.multiplier}"
+    if quote.markup != 1:
+        by += f" x {quote.markup} markup"
+    return (
+        type_ if metric is Metric.TOKENS else f"{metric} {type_}".strip(),
+        quote.service_tier,
+        f"{quote.above:,}" if quote.above else "",
+        shown if price.price is None else decimal_text(price.price, 2),
+        f"{size:,}",
+        price.charge_model.value,
+        utc_text(since) if since else "",
+        by,
+    )

@@ -1,0 +1,41 @@
+"""A request's body on its way up, pushed piece by piece."""
+
+from proxy.errors import ProxyError
+from proxy.http.upstream import UpstreamConnection
+from proxy.metering.outcome import Ended
+from proxy.metering.relay import Relay
+from proxy.wire.request_shape import FormReader
+
+
+class Upload:
+    """Pushes a streamed request body up; ``form`` reads it on its way."""
+
+    def __init__(
+        self,
+        connection: UpstreamConnection,
+        relay: Relay,
+        form: FormReader | None,
+        *,
+        chunked: bool,
+    ) -> None:
+        self._connection = connection
+        self._relay = relay
+        self._form = form
+        self._chunked = chunked
+
+    def body_data(self, data: bytes) -> None:
+        """Send a piece on."""
+        if self._form is not None:
+            self._form.feed(data)
+        self._connection.write(data, chunked=self._chunked)
+
+    def body_end(self) -> None:
+        """The body is whole."""
+        self._relay.sent = True
+        self._connection.finish_request(chunked=self._chunked)
+
+    def body_broken(self, error: Exception) -> None:
+        """The upstream has half a request, and must not wait for the rest."""
+        if isinstance(error, ProxyError):
+            self._relay.error = error
+        self._relay.stop(Ended.CANCELLED)

@@ -1,0 +1,44 @@
+"""The rows of scale: one subscription's usage among ten thousand, ten million events kept."""
+
+import time
+
+from tests.bench import crowd, load, programs
+from tests.bench.bodies import request_body
+from tests.bench.run import Bench, stop
+
+EVENTS = 10_000_000
+_READS_PER_SECOND = 50
+_WRITES_PER_SECOND = 100
+_SECONDS = 12
+
+
+def scale(bench: Bench) -> None:
+    """``GET /usage/current`` while requests are written: almost empty, and ten million events."""
+    body = bench.body("request", request_body())
+    for row in ("scale_p99_empty", "scale_p99"):
+        installed = programs.install(bench.stage, f"ledger-{row}", bench.constant)
+        if row == "scale_p99":
+            began_s = time.monotonic()
+            events = crowd.fill(installed.database)
+            bench.say(f"{events:,} events were written in {time.monotonic() - began_s:.0f} s")
+            if events < EVENTS:
+                msg = f"only {events:,} events were written, not {EVENTS:,}"
+                raise RuntimeError(msg)
+        ours = programs.await_subject(programs.start_weighbridge(bench.stage, installed))
+        writing = load.open_loop(
+            bench.stage, ours, body=body, per_second=_WRITES_PER_SECOND, seconds=_SECONDS + 1
+        )
+        time.sleep(0.5)
+        reading = load.open_loop(
+            bench.stage,
+            ours,
+            path="/usage/current",
+            per_second=_READS_PER_SECOND,
+            seconds=_SECONDS,
+        )
+        heard = reading.heard().whole()
+        writing.heard().whole()
+        bench.figures.alone(row, heard.latency.p99_ms)
+        stop([ours])
+    values = bench.figures.values
+    bench.figures.alone("scale_ratio", values["scale_p99"] / values["scale_p99_empty"])

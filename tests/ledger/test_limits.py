@@ -1,0 +1,456 @@
+"""Budgets and rate limits in the ledger: reserved, booked, released, derived, over all workers."""
+
+import asyncio
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from proxy.core.limits import Window
+from proxy.core.usage import Measurement, Metric, Quantity, RequestState, TokenType, Usage
+from proxy.errors import BadRequestError, LedgerUnavailableError, NotFoundError
+from proxy.ledger.port import Admission, Refusal
+from proxy.ledger.sqlite import SqliteLedger
+from tests.ledger.calls import (
+    START_US,
+    Caller,
+    Clock,
+    assert_sums_equal_events,
+    database,
+    make_key,
+    settlement,
+    usage,
+)
+from tests.ledger.limited import BOOK, adopt, bounded, differences, kept, spent
+
+DAY_US = 86_400_000_000
+
+
+async def refusal(ledger: SqliteLedger, caller: Caller, **_: object) -> Refusal:
+    key = await ledger.key(await _digest(ledger))
+    assert key is not None
+    refused = await ledger.open(bounded(caller, key))
+    assert isinstance(refused, Refusal)
+    return refused
+
+
+async def _digest(_: SqliteLedger) -> bytes:
+    from proxy.core.subscriptions import key_digest
+
+    return key_digest(b"acmes1")
+
+
+async def test_a_budget_is_reserved_booked_and_released(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    await adopt(ledger)
+    await make_key(ledger)
+    await ledger.set_limits({"spend_per_period": Decimal("1.00")}, subscription="acme")
+    key = await ledger.key(await _digest(ledger))
+    assert key is not None
+    assert key.limited
+    one, two = bounded(caller, key), bounded(caller, key)
+    assert await ledger.open(one) == Admission(request_id=one.id)
+    assert await ledger.open(two) == Admission(request_id=two.id)
+    assert spent(path) == (0, Decimal("1.00"))
+    waiting = await refusal(ledger, caller)
+    assert (waiting.status, waiting.code) == (429, "rate_limit_exceeded")
+    assert waiting.retry_after_s
+    await ledger.settle(settlement(one, usage(input=10, output=10)))
+    assert spent(path) == (Decimal("0.30"), Decimal("0.50"))
+    await ledger.settle(settlement(two, usage(), state=RequestState.FAILED))
+    assert spent(path) == (Decimal("0.30"), 0)
+    three = bounded(caller, key)
+    await ledger.open(three)
+    await ledger.settle(settlement(three, usage(input=30, output=20)))
+    assert spent(path) == (Decimal("1.00"), 0)
+    assert kept(path)[2].state.overruns == 1
+    over = await refusal(ledger, caller)
+    assert (over.status, over.code, over.retry_after_s) == (429, "insufficient_quota", None)
+    for part in ("limit 1.00", "spent 1.00", "reserved 0.00", "2027-01-01T00:00:00Z"):
+        assert part in over.message
+    assert kept(path)[2].state.running == 0
+    assert differences(path) == []
+    assert_sums_equal_events(path)
+
+
+async def test_a_settlement_counts_once(ledger: SqliteLedger, caller: Caller, path: Path) -> None:
+    await adopt(ledger)
+    await make_key(ledger)
+    await ledger.set_limits({"spend_total": Decimal(10)}, subscription="acme")
+    key = await ledger.key(await _digest(ledger))
+    assert key is not None
+    calls = [bounded(caller, key) for _ in range(5)]
+    await asyncio.gather(*(ledger.open(call) for call in calls))
+    ends = [settlement(call) for call in calls]
+    applied = await asyncio.gather(*(ledger.settle(end) for end in [*ends, *ends]))
+    assert sorted(applied) == [False] * 5 + [True] * 5
+    assert spent(path, Window.TOTAL) == (Decimal("1.00"), 0)
+    assert differences(path) == []
+
+
+async def test_a_batch_is_decided_one_after_the_other(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    await adopt(ledger)
+    await make_key(ledger)
+    await ledger.set_limits({"spend_per_day": Decimal(2)}, subscription="acme")
+    key = await ledger.key(await _digest(ledger))
+    assert key is not None
+    before = ledger.batches
+    calls = [bounded(caller, key) for _ in range(40)]
+    outcomes = await asyncio.gather(*(ledger.open(call) for call in calls))
+    assert ledger.batches - before <= 2
+    assert sum(isinstance(outcome, Admission) for outcome in outcomes) == 4
+    assert spent(path, Window.DAY) == (0, 2)
+
+
+async def test_limits_hold_over_workers(
+    ledger: SqliteLedger, clock: Clock, caller: Caller, path: Path
+) -> None:
+    await adopt(ledger)
+    await make_key(ledger)
+    await ledger.set_limits(
+        {"spend_total": Decimal(2), "concurrent_requests": 3}, subscription="acme"
+    )
+    other = await SqliteLedger.open_database(path, clock)
+    try:
+        key = await ledger.key(await _digest(ledger))
+        assert key is not None
+        theirs = Caller(worker=2)
+        calls = [(ledger, bounded(caller, key)) for _ in range(10)]
+        calls += [(other, bounded(theirs, key)) for _ in range(10)]
+        outcomes = await asyncio.gather(*(at.open(call) for at, call in calls))
+        assert sum(isinstance(outcome, Admission) for outcome in outcomes) == 3
+        for (_, call), outcome in zip(calls, outcomes, strict=True):
+            if isinstance(outcome, Admission):
+                await other.settle(settlement(call, usage(input=10, output=20)))
+        assert spent(path, Window.TOTAL) == (Decimal("1.50"), 0)
+        assert differences(path) == []
+    finally:
+        await other.close()
+
+
+async def test_what_a_dead_worker_reserved_is_released(
+    ledger: SqliteLedger, clock: Clock, path: Path
+) -> None:
+    await adopt(ledger)
+    await make_key(ledger)
+    await ledger.set_limits({"spend_total": Decimal(2)}, subscription="acme")
+    dying = await SqliteLedger.open_database(path, clock)
+    key = await dying.key(await _digest(dying))
+    assert key is not None
+    await dying.open(bounded(Caller(worker=2), key))
+    await dying.close()
+    assert spent(path, Window.TOTAL) == (0, Decimal("0.50"))
+    assert await ledger.recover() == 1
+    assert spent(path, Window.TOTAL) == (Decimal("0.03"), 0)
+    assert kept(path)[2].state.running == 0
+    assert differences(path) == []
+
+
+async def test_who_gives_up_waiting_leaves_no_reservation(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    await adopt(ledger)
+    await make_key(ledger)
+    await ledger.set_limits({"spend_total": Decimal(2)}, subscription="acme")
+    key = await ledger.key(await _digest(ledger))
+    assert key is not None
+    ledger.open(bounded(caller, key)).cancel()  # type: ignore[attr-defined]
+    for _ in range(20):
+        await asyncio.sleep(0.01)
+        await ledger.recover()
+    assert spent(path, Window.TOTAL) == (0, 0)
+    assert kept(path)[2].state.running == 0
+
+
+async def test_what_is_deferred_holds_its_reservation(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    await adopt(ledger)
+    await make_key(ledger)
+    await ledger.set_limits({"spend_total": Decimal(2)}, subscription="acme")
+    key = await ledger.key(await _digest(ledger))
+    assert key is not None
+    call = bounded(caller, key)
+    await ledger.open(call)
+    await ledger.settle(settlement(call, state=RequestState.DEFERRED))
+    assert spent(path, Window.TOTAL) == (0, Decimal("0.50"))
+    assert kept(path)[2].state.running == 0
+    assert differences(path) == []
+    await ledger.settle(settlement(call))
+    assert spent(path, Window.TOTAL) == (Decimal("0.20"), 0)
+    assert differences(path) == []
+
+
+async def test_a_key_has_limits_of_its_own(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    await adopt(ledger)
+    free = await make_key(ledger)
+    first = caller.call(free)
+    await ledger.open(first)
+    await ledger.settle(settlement(first))
+    await make_key(ledger, "acme", b"s2")
+    await ledger.set_limits({"spend_total": Decimal("0.95")}, key=str(free.id))
+    key = await ledger.key(await _digest(ledger))
+    assert key is not None
+    assert key.limited
+    other = await ledger.key(__import__("hashlib").sha256(b"acmes2").digest())
+    assert other is not None
+    assert not other.limited
+    call = bounded(caller, key)
+    assert isinstance(await ledger.open(call), Admission)
+    await ledger.settle(settlement(call, usage(input=10, output=10)))
+    assert spent(path, Window.TOTAL, owner=2 * key.id + 1) == (Decimal("0.50"), 0)
+    refused = await ledger.open(bounded(caller, key))
+    assert isinstance(refused, Refusal)
+    assert "Key wb-acme" in refused.message
+    unlimited = caller.call(other)
+    assert isinstance(await ledger.open(unlimited), Admission)
+    await ledger.settle(settlement(unlimited))
+    assert differences(path) == []
+
+
+async def test_limits_come_from_the_plan(ledger: SqliteLedger, caller: Caller, path: Path) -> None:
+    await adopt(ledger)
+    await make_key(ledger)
+    await ledger.change_plan("acme", plan="small") if False else None
+    with database(path) as connection:
+        connection.execute("UPDATE segments SET plan = 'small'")
+    await ledger.adopt_book(BOOK + "\n", "other")
+    key = await ledger.key(await _digest(ledger))
+    assert key is not None
+    assert key.limited
+    outcomes = [await ledger.open(bounded(caller, key)) for _ in range(3)]
+    assert [isinstance(outcome, Admission) for outcome in outcomes] == [True, True, False]
+    last = outcomes[-1]
+    assert isinstance(last, Refusal)
+    assert "may have 2" in last.message
+    await ledger.set_limits({"concurrent_requests": None}, key=str(key.id))
+    assert isinstance(await ledger.open(bounded(caller, key)), Admission)
+    assert await ledger.clear_limits(key=str(key.id))
+    assert not await ledger.clear_limits(key=str(key.id))
+    assert isinstance(await ledger.open(bounded(caller, key)), Refusal)
+    assert differences(path) == []
+
+
+async def test_a_new_book_rates_again_what_is_spent(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    await adopt(ledger)
+    free = await make_key(ledger)
+    await ledger.set_limits({"spend_per_period": Decimal(4)}, subscription="acme")
+    await ledger.set_limits({"spend_per_day": Decimal(4)}, key=str(free.id))
+    key = await ledger.key(await _digest(ledger))
+    assert key is not None
+    call = bounded(caller, key)
+    await ledger.open(call)
+    await ledger.settle(settlement(call, usage(input=100, output=0)))
+    assert spent(path) == (1, 0)
+    await adopt(ledger, BOOK.replace("input = 1\noutput = 2", "input = 3\noutput = 2"))
+    call = bounded(caller, key)
+    assert isinstance(await ledger.open(call), Admission)
+    assert spent(path) == (3, Decimal("0.70"))
+    assert spent(path, Window.DAY, owner=2 * key.id + 1) == (3, Decimal("0.70"))
+    assert isinstance(await ledger.open(bounded(caller, key)), Refusal)
+    assert differences(path) == []
+
+
+async def test_windows_begin_anew_and_old_ones_still_count(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    await adopt(ledger)
+    await make_key(ledger)
+    await ledger.set_limits({"spend_per_day": Decimal("0.90")}, subscription="acme")
+    key = await ledger.key(await _digest(ledger))
+    assert key is not None
+    caller.at_us = START_US + DAY_US - 1000
+    running = bounded(caller, key)
+    await ledger.open(running)
+    caller.at_us = START_US + DAY_US
+    tomorrow = bounded(caller, key)
+    assert isinstance(await ledger.open(tomorrow), Admission)
+    assert spent(path, Window.DAY) == (0, Decimal("0.50"))
+    caller.at_us = START_US + DAY_US - 500
+    late = bounded(caller, key)
+    assert isinstance(await ledger.open(late), Refusal)
+    await ledger.settle(settlement(running))
+    assert isinstance(await ledger.open(bounded(caller, key)), Admission)
+    late_ones = await asyncio.gather(*(ledger.open(bounded(caller, key)) for _ in range(2)))
+    assert all(isinstance(outcome, Refusal) for outcome in late_ones)
+    assert spent(path, Window.DAY) == (0, Decimal("0.50"))
+    await ledger.settle(settlement(tomorrow))
+    assert spent(path, Window.DAY) == (Decimal("0.20"), 0)
+    assert kept(path)[2].state.running == 1
+    assert differences(path) == []
+
+
+async def test_packages_are_rated_with_all_of_the_window(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    await adopt(ledger)
+    await make_key(ledger)
+    await ledger.set_limits({"spend_per_period": Decimal(9)}, subscription="acme")
+    key = await ledger.key(await _digest(ledger))
+    assert key is not None
+    for tokens, whole in ((10, 1), (90, 1), (1, 2)):
+        call = bounded(caller, key, model="packed")
+        assert isinstance(await ledger.open(call), Admission)
+        end = settlement(call, usage(input=tokens), model="packed")
+        await ledger.settle(end)
+        assert spent(path) == (whole, 0)
+    assert differences(path) == []
+
+
+async def test_requests_and_tokens_a_minute(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    await make_key(ledger)
+    await ledger.set_limits(
+        {"requests_per_minute": 3, "tokens_per_minute": 1000}, subscription="acme"
+    )
+    key = await ledger.key(await _digest(ledger))
+    assert key is not None
+    calls = [bounded(caller, key, model="nobody knows") for _ in range(4)]
+    outcomes = [await ledger.open(call) for call in calls]
+    assert [isinstance(outcome, Admission) for outcome in outcomes] == [True, True, True, False]
+    first, last = outcomes[0], outcomes[-1]
+    assert isinstance(first, Admission)
+    assert first.allowance is not None
+    assert first.allowance.requests is not None
+    assert first.allowance.requests.remaining == 2
+    assert isinstance(last, Refusal)
+    assert last.retry_after_s == pytest.approx(20, abs=0.01)
+    assert last.allowance is not None
+    caller.at_us += 20_000_000
+    assert isinstance(await ledger.open(bounded(caller, key)), Admission)
+    await ledger.settle(settlement(calls[0], usage(input=2000)))
+    caller.at_us += 20_000_000
+    refused = await ledger.open(bounded(caller, key))
+    assert isinstance(refused, Refusal)
+    assert "1000 tokens a minute" in refused.message
+    assert spent_windows(path) == 0
+
+
+def spent_windows(path: Path) -> int:
+    return len(kept(path)[2].state.spends)
+
+
+async def test_a_budget_refuses_what_has_no_price(ledger: SqliteLedger, caller: Caller) -> None:
+    await adopt(ledger)
+    await make_key(ledger)
+    await ledger.set_limits({"spend_total": Decimal(2)}, subscription="acme")
+    key = await ledger.key(await _digest(ledger))
+    assert key is not None
+    refused = await ledger.open(bounded(caller, key, model="gpt-5o"))
+    assert isinstance(refused, Refusal)
+    assert (refused.status, refused.code) == (400, "model_not_priced")
+    assert "such as gpt-4o" in refused.message
+    refused = await ledger.open(bounded(caller, key, model=""))
+    assert isinstance(refused, Refusal)
+    assert "names no model" in refused.message
+
+
+async def test_who_does_not_know_of_the_limit_is_told(ledger: SqliteLedger, caller: Caller) -> None:
+    await adopt(ledger)
+    key = await make_key(ledger)
+    await ledger.set_limits({"spend_total": Decimal(2)}, subscription="acme")
+    refused = await ledger.open(caller.call(key))
+    assert isinstance(refused, Refusal)
+    assert refused.limits_changed
+
+
+async def test_nothing_limited_is_admitted_while_the_spool_has_something(
+    ledger: SqliteLedger, caller: Caller
+) -> None:
+    key = await make_key(ledger)
+    ledger.spooled = lambda: True
+    assert isinstance(await ledger.open(caller.call(key)), Admission)
+    with pytest.raises(LedgerUnavailableError, match="recorded"):
+        await ledger.open(bounded(caller, key))
+
+
+async def test_thresholds_are_logged_once(
+    ledger: SqliteLedger, caller: Caller, caplog: pytest.LogCaptureFixture
+) -> None:
+    await adopt(ledger)
+    await make_key(ledger)
+    await ledger.set_limits(
+        {"spend_total": Decimal(1), "soft_thresholds": (Decimal("0.3"),)}, subscription="acme"
+    )
+    key = await ledger.key(await _digest(ledger))
+    assert key is not None
+    for used in (20, 5, 15, 0):
+        call = bounded(caller, key)
+        outcome = await ledger.open(call)
+        assert isinstance(outcome, Admission)
+        await ledger.settle(settlement(call, usage(input=used, output=0)))
+    (record,) = [r for r in caplog.records if "threshold" in r.message and r.name == "weighbridge"]
+    assert "Subscription acme has used 0.4 of" in record.message
+    assert outcome.allowance is not None
+    assert outcome.allowance.used == Decimal("0.4")
+
+
+async def test_what_is_asked_for_is_there(ledger: SqliteLedger, caller: Caller) -> None:
+    await adopt(ledger)
+    await make_key(ledger)
+    assert list(await ledger.limits("acme")) == []
+    assert list(await ledger.limits("nobody")) == []
+    with pytest.raises(BadRequestError):
+        await ledger.set_limits({}, subscription="acme")
+    with pytest.raises(NotFoundError):
+        await ledger.set_limits({"spend_total": Decimal(1)}, subscription="nobody")
+    with pytest.raises(NotFoundError):
+        await ledger.set_limits({"spend_total": Decimal(1)}, key="nothing")
+    await ledger.set_limits({"spend_total": Decimal(1)}, subscription="acme")
+    assert await ledger.limited() == ["acme"]
+    (standing,) = await ledger.limits("acme")
+    assert standing.state.spends[0].spent == 0
+    key = await ledger.key(await _digest(ledger))
+    assert key is not None
+    await ledger.open(bounded(caller, key))
+    (standing,) = await ledger.limits("acme")
+    assert standing.state.spends[0].reserved == Decimal("0.50")
+
+
+async def test_a_tool_that_is_a_model_is_counted_as_it(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    key = await make_key(ledger)
+    call = caller.call(key)
+    await ledger.open(call)
+    own = Quantity(metric=Metric.TOKENS, type=TokenType.OUTPUT, quantity=5)
+    drawn = Quantity(metric=Metric.TOKENS, type=TokenType.OUTPUT, quantity=7, model="gpt-image-1")
+    end = settlement(call)
+    end.measurement = Measurement(state=RequestState.EXACT, usage=Usage(quantities=(own, drawn)))
+    await ledger.settle(end)
+    with database(path) as connection:
+        found = connection.execute(
+            "SELECT model, quantity FROM series JOIN events ON series_id = series.id"
+            " WHERE metric = 'tokens' ORDER BY 1"
+        ).fetchall()
+    assert found == [("gpt-4o-2024-08-06", 5), ("gpt-image-1", 7)]
+
+
+async def test_nobody_pays_for_limits_that_are_not_there(
+    ledger: SqliteLedger, caller: Caller
+) -> None:
+    await adopt(ledger, BOOK.split("[plans")[0])
+    key = await make_key(ledger)
+    statements: list[str] = []
+    await _traced(ledger, statements.append)
+    for _ in range(3):
+        call = caller.call(key)
+        await ledger.open(call)
+        await ledger.settle(settlement(call))
+    assert not [text for text in statements if "limit_states" in text and "EXISTS" not in text]
+    assert not [text for text in statements if "reserved" in text]
+
+
+async def _traced(ledger: SqliteLedger, trace: Callable[[str], object]) -> None:
+    connection = ledger._writer._connection
+    assert connection is not None
+    await connection.run(lambda db: db.set_trace_callback(trace))

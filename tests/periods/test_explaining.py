@@ -1,0 +1,50 @@
+"""Why a request costs what it does: by its period's prices, and adding up to the line."""
+
+from decimal import Decimal
+
+import pytest
+
+from proxy.billing.explaining import explain_request, render_explained
+from proxy.core.ids import to_text
+from proxy.errors import BadRequestError, NotFoundError
+from tests.ledger.calls import settlement, usage
+from tests.periods.office import PRICES, Office
+
+
+async def test_the_requests_of_a_line_add_up_to_it(office: Office) -> None:
+    key = await office.customer()
+    calls = [
+        await office.use(key, f"2026-11-0{day}", "o1", input=300_000 * day) for day in range(1, 6)
+    ]
+    amounts = [
+        Decimal(render_explained(await explain_request(office.shelf, to_text(call.id)))["amount"])
+        for call in calls
+    ]
+    invoice = await office.invoice("2026-11-20")
+    assert sum(amounts) == Decimal(invoice["total"]["precise_amount"]) == Decimal("57.00")
+
+
+async def test_a_closed_period_is_explained_by_its_own_prices(office: Office) -> None:
+    key = await office.customer()
+    call = await office.use(key, "2026-10-03", input=1_000_000)
+    await office.close("2026-11-02")
+    await office.adopt(PRICES.replace("2.50", "9.00"))
+    explained = render_explained(await explain_request(office.shelf, to_text(call.id)))
+    assert explained["amount"] == "2.50"
+    assert explained["invoice"] == "WB-2026-000001"
+    assert explained["prices"] == {"sequence": 1}
+    rules = [step["rule"] for part in explained["quantities"] for step in part["steps"]]
+    assert rules[0] == "match"
+
+
+async def test_what_can_not_be_explained_is_told(office: Office) -> None:
+    key = await office.customer()
+    call = await office.start(key, "2026-11-03")
+    with pytest.raises(NotFoundError, match="is open: it has no usage"):
+        await explain_request(office.shelf, to_text(call.id))
+    with pytest.raises(NotFoundError, match="no request wb_0000000000001"):
+        await explain_request(office.shelf, "wb_0000000000001")
+    with pytest.raises(BadRequestError, match="not a request id"):
+        await explain_request(office.shelf, "17")
+    await office.ledger.settle(settlement(call, usage(input=1), model="gpt-4o"))
+    await explain_request(office.shelf, to_text(call.id))

@@ -1,0 +1,109 @@
+"""What a worker does by itself: it adopts edits, tells their effect, and closes periods."""
+
+# ruff: noqa: ASYNC240 - a test may wait for a file
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+
+from proxy.billing.repricing import reprice
+from proxy.billing.upkeep import BillingUpkeep
+from proxy.errors import PricingError
+from proxy.ledger.rows import from_us, to_us
+from proxy.ledger.sqlite import SqliteLedger
+from proxy.pricing import parse
+from tests.periods.office import GRACE_S, PRICES, Office, at
+
+
+def upkeep(office: Office, path: Path) -> BillingUpkeep:
+    return BillingUpkeep(office.shelf, path, grace_s=GRACE_S, now=lambda: from_us(office.clock.us))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "pricing.toml"
+    path.write_text(PRICES)
+    return path
+
+
+async def test_an_edit_is_told_with_its_effect(
+    office: Office, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "weighbridge")
+    key = await office.customer()
+    await office.customer("idle")
+    await office.use(key, "2026-11-03", input=2_000_000)
+    chores = upkeep(office, path)
+    await chores.begin()
+    path.write_text(PRICES.replace("2.50", "2.00"))
+    for _ in range(2):
+        await chores.look()
+    await asyncio.gather(*chores._background)
+    assert "prices: gpt-4o input 2.50 -> 2.00" in caplog.messages
+    assert "prices: the open period of 1 of 2 subscriptions changed by USD -1.00" in caplog.messages
+
+
+async def test_who_does_not_lead_adopts_nothing_and_still_knows(
+    office: Office, path: Path, tmp_path: Path
+) -> None:
+    first = upkeep(office, path)
+    await first.begin()
+    other = await SqliteLedger.open_database(tmp_path / "ledger.db", office.clock)
+    try:
+        second = upkeep(Office(other, office.clock), path)
+        await second.begin()
+        path.write_text(PRICES.replace("2.50", "3.00"))
+        for _ in range(3):
+            await second.look()
+        assert (await office.shelf.in_force()).sequence == 1
+        path.write_text("input = -1\n")
+        for _ in range(3):
+            await second.look()
+        assert ":1:1: " in second.status()["refused"]
+    finally:
+        await other.close()
+
+
+async def test_without_prices_there_is_no_start(tmp_path: Path) -> None:
+    ledger = await SqliteLedger.open_database(tmp_path / "empty.db")
+    try:
+        chores = upkeep(Office(ledger, ledger._clock), tmp_path / "none.toml")  # type: ignore[arg-type]
+        with pytest.raises(PricingError, match="no such file"):
+            await chores.begin()
+    finally:
+        await ledger.close()
+
+
+async def test_what_is_due_is_closed_by_who_leads(
+    office: Office, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "weighbridge")
+    key = await office.customer()
+    await office.use(key, "2026-10-03", input=2_000_000)
+    running = await office.start(key, "2026-11-03")
+    chores = upkeep(office, path)
+    await chores.begin()
+    assert await chores.close_due()
+    assert "closed acme through 2026-11-01T00:00:00Z: WB-2026-000001, USD 5.00" in caplog.messages
+    office.clock.us = to_us(at("2026-12-02"))
+    assert not await chores.close_due()
+    assert "1 requests that were accepted before its end still run" in caplog.text
+    assert running.id
+    task = asyncio.create_task(chores.run())
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_versions_with_a_date_reprice_from_then_on(office: Office) -> None:
+    key = await office.customer()
+    await office.use(key, "2026-11-03", input=1_000_000)
+    await office.use(key, "2026-11-16", input=1_000_000)
+    old = parse(PRICES)
+    dated = '[[models."gpt-4o".versions]]\neffective_from = 2026-11-15\ninput = 1.50\n'
+    effect = await reprice(office.shelf, old, parse(PRICES + dated), at("2026-11-20"))
+    assert str(effect) == "the open period of 1 of 1 subscriptions changed by USD -1.00"
+    assert not (await reprice(office.shelf, old, old, at("2026-11-20"))).changed
