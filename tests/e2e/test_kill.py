@@ -170,7 +170,7 @@ class Load:
 
 
 def test_killed_at_random_moments_under_load(openai_like: UpstreamProcess, tmp_path: Path) -> None:
-    dice = random.Random(20)  # noqa: S311 - the same moments each time
+    dice = random.Random(20)
     load = Load(clients=12)
     with ProxyProcess(tmp_path / "proxy", openai_like.base_url, access_log="false") as proxy:
         proxy.start()

@@ -43,7 +43,7 @@ def drawn() -> Random:
     """Chance with a new seed for each run, printed where it fails; WEIGHBRIDGE_SEED repeats it."""
     seed = int(os.environ.get("WEIGHBRIDGE_SEED", time.time_ns() % 1_000_000))
     print(f"cut at random: repeat with WEIGHBRIDGE_SEED={seed}")  # noqa: T201 - shown on failure
-    return Random(seed)  # noqa: S311 - cuts are no secret
+    return Random(seed)
 
 
 def as_recorded(record: Record) -> bytes:

@@ -34,7 +34,7 @@ class Editor:
 
     def __init__(self, path: Path, seed: int) -> None:
         self.path = path
-        self.random = random.Random(seed)  # noqa: S311 - a test's dice
+        self.random = random.Random(seed)
         self.number = 0
         self.meant: set[str] = set()
         self.kinds: dict[str, int] = {}

@@ -43,7 +43,7 @@ class Cells(HTMLParser):
         self.elements: set[str] = set()
         self._within = False
 
-    def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002 - its name is the parser's
+    def handle_starttag(self, tag: str, attrs: object) -> None:
         self.elements.add(tag)
         if tag == "tr":
             self.rows.append([])

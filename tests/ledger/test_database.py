@@ -74,7 +74,7 @@ async def test_a_migration_that_fails_leaves_nothing(
 async def test_a_file_that_is_no_database_is_refused(
     path: Path, clock: Clock, content: bytes
 ) -> None:
-    path.write_bytes(content)  # noqa: ASYNC240 - nothing else runs
+    path.write_bytes(content)
     with pytest.raises(LedgerUnavailableError, match="not an SQLite file"):
         await SqliteLedger.open_database(path, clock)
 

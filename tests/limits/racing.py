@@ -68,7 +68,7 @@ async def _request(session: aiohttp.ClientSession, url: str, told: Race) -> bool
             answer = await session.post(f"{url}/chat/completions", json=REQUEST, headers=headers)
             content = await answer.read()
         except _BROKEN:
-            await asyncio.sleep(random.uniform(0, 0.2))  # noqa: S311 - jitter
+            await asyncio.sleep(random.uniform(0, 0.2))
             continue
         if answer.status == 200:
             told.answered += 1
@@ -88,7 +88,7 @@ def _pause_s(answer: aiohttp.ClientResponse, attempt: int) -> float:
     if told_s := answer.headers.get("retry-after"):
         return float(told_s)
     least, most = SDK_BACKOFF_S
-    return min(most, least * 2**attempt) * random.uniform(0.75, 1)  # noqa: S311 - jitter
+    return min(most, least * 2**attempt) * random.uniform(0.75, 1)
 
 
 def spent(proxy: ProxyProcess, customer: str) -> tuple[Decimal, Decimal, int]:

@@ -1,6 +1,6 @@
 """What a worker does by itself: it adopts edits, tells their effect, and closes periods."""
 
-# ruff: noqa: ASYNC240 - a test may wait for a file
+
 
 import asyncio
 import logging

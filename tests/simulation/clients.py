@@ -116,7 +116,7 @@ async def _ask(
     )
     exchange = Exchange(cast("ServerConnection", wire), head)
     exchange.finish()
-    worker.clients.add(wire)
+    worker.clients[wire] = None
     served = worker.task(worker.carry(exchange, call))
     whims = _whims(shop.dice, exchange, seen)
     await asyncio.wait({served, wire.over}, timeout=PATIENCE_S, return_when="FIRST_COMPLETED")
@@ -128,7 +128,7 @@ async def _ask(
         whim.cancel()
     if exchange.listener is not None and not worker.dead:
         exchange.listener.client_resumed()
-    worker.clients.discard(wire)
+    worker.clients.pop(wire, None)
     return seen
 
 

@@ -69,7 +69,7 @@ class SimulatedPool:
     def __init__(self, account: Account, dice: random.Random) -> None:
         self.account = account
         self.dice = dice
-        self.in_use: set[SimulatedConnection] = set()
+        self.in_use: dict[SimulatedConnection, None] = {}
         self._idle: list[SimulatedConnection] = []
 
     def take(self) -> "SimulatedConnection | None":
@@ -85,7 +85,7 @@ class SimulatedPool:
         return SimulatedConnection(self)
 
     def put(self, connection: "SimulatedConnection") -> None:
-        self.in_use.discard(connection)
+        self.in_use.pop(connection, None)
         self._idle.append(connection)
 
     def as_pool(self) -> UpstreamPool:
@@ -112,7 +112,7 @@ class SimulatedConnection:
         assert not bodiless
         asked: dict[str, Any] = json.loads(body)
         self._sink = sink
-        self._pool.in_use.add(self)
+        self._pool.in_use[self] = None
         dice = self._pool.dice
         prompt = dice.randrange(1, 60)
         self._truth = Truth(
@@ -137,7 +137,7 @@ class SimulatedConnection:
 
     def abort(self) -> None:
         self._sink = None
-        self._pool.in_use.discard(self)
+        self._pool.in_use.pop(self, None)
         if self._truth is not None and self._truth.ended == "running":
             self._truth.ended = "cut"
         if self._task is not None:
@@ -243,7 +243,7 @@ class SimulatedConnection:
 
     def _fail(self, truth: Truth, error: UpstreamClosedError | UpstreamTimedOutError) -> None:
         truth.ended = "broken"
-        self._pool.in_use.discard(self)
+        self._pool.in_use.pop(self, None)
         sink, self._sink = self._sink, None
         if sink is not None:
             sink.answer_failed(error)

@@ -64,7 +64,8 @@ class Worker:
         self.disk = disk
         self.dice = dice
         self.connections: list[SimulatedConnection] = []
-        self.clients: set[Gone] = set()
+        self.clients: dict[Gone, None] = {}
+        """In order: a set's order would not be the seed's."""
         self.ledger: SqliteLedger | None = None
         self.spool: Spool | None = None
         self.unsettled = 0
@@ -85,13 +86,14 @@ class Worker:
     async def start(self) -> None:
         """Start as a new process would; a ledger that can't be opened is tried again."""
         while not self.dead:
-            try:
-                await self.task(self._start())
-            except LedgerUnavailableError:
-                await self._leave_half()
-                await asyncio.sleep(1.0)
-            else:
+            starting = self.task(self._start())
+            while not starting.done() and not self.dead:
+                await asyncio.sleep(0.01)
+            if not starting.done() or starting.exception() is None:
                 return
+            assert isinstance(starting.exception(), LedgerUnavailableError)
+            self._leave_half()
+            await asyncio.sleep(1.0)
 
     async def _start(self) -> None:
         spool_path = self._path.with_name("spool")
@@ -120,7 +122,7 @@ class Worker:
             loop.create_task(empty_spool(self.spool, ledger)),
         ]
 
-    async def _leave_half(self) -> None:
+    def _leave_half(self) -> None:
         """A start that failed is a process that ended: nothing of it stays."""
         for connection in self.connections:
             connection.close_now()

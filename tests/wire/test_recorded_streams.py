@@ -44,14 +44,14 @@ def parsed(data: bytes) -> Any:
 
 
 def test_every_recorded_stream_passes_unchanged(streams: list[tuple[str, bytes]]) -> None:
-    places = Random(5)  # noqa: S311 - where to cut, no secret
+    places = Random(5)
     for endpoint, body in streams:
         pieces = cut(body, [places.randrange(1 << 30) for _ in range(5)])
         assert cross(pieces, endpoint=BY_NAME[endpoint]).whole == body
 
 
 def test_what_the_option_adds_is_all_that_is_taken_out(streams: list[tuple[str, bytes]]) -> None:
-    places = Random(7)  # noqa: S311
+    places = Random(7)
     taken_out = 0
     for endpoint, body in streams:
         if endpoint not in INJECTED:
