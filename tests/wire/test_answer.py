@@ -280,7 +280,8 @@ def test_a_body_without_usage_is_read_for_its_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"no gzip", gzip.compress(b"no json", mtime=0), gzip.compress(BODY, mtime=0)[:-30]]
+    "data",
+    [b"", b"no gzip", gzip.compress(b"no json", mtime=0), gzip.compress(BODY, mtime=0)[:-30]],
 )
 def test_a_body_that_makes_no_sense_passes(data: bytes) -> None:
     meter, usage, answers = body_meter(decoder_for(b"gzip"))

@@ -83,8 +83,6 @@ def test_it_leaves_what_would_have_been_written_without(
     after = {name: value for name, value in after.items() if name not in {*before, "usage"}}
     frame = f"data: {json.dumps(before | {'usage': None} | after, separators=separators)}{end}"
     expected = f"data: {json.dumps(before | after, separators=separators)}{end}"
-    if separators[0] == " , " and before and after:
-        expected = frame.replace(" , " + '"usage" : null , ', " , ", 1)
     found = without_null_usage(frame.encode()).decode()
     assert found.replace(" ", "") == expected.replace(" ", "")
     if separators[0] != " , ":
