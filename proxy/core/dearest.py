@@ -8,7 +8,14 @@ from typing import NamedTuple
 
 from proxy.core.book import PriceBook
 from proxy.core.money import PLACES, ZERO, exact, ratio
-from proxy.core.prices import DEFAULT_TIER, ModelPrices, Price, PriceTable, canonical_tier
+from proxy.core.prices import (
+    DEFAULT_TIER,
+    ModelPrices,
+    Price,
+    PriceKey,
+    PriceTable,
+    canonical_tier,
+)
 from proxy.core.usage import Metric, TokenType
 
 _TEXT_IN = (TokenType.INPUT, TokenType.CACHED_INPUT, TokenType.CACHE_WRITE)
@@ -82,17 +89,17 @@ class Ways(NamedTuple):
 
     def _dearest(self, metric: Metric, types: Iterable[str]) -> Unit:
         highest: Decimal | None = None
-        packages = ZERO
+        packages: dict[PriceKey, Decimal] = {}
         with exact():
             for type_ in types:
-                prices = list(self._prices(metric, type_))
-                if prices:
-                    unit = max(_unit(price) for price in prices)
+                for key, price in self._prices(metric, type_):
+                    unit = _unit(price)
                     highest = unit if highest is None else max(highest, unit)
-                    packages += max(_one_package(price) for price in prices)
-        return Unit(highest, packages)
+                    packages[key] = max(packages.get(key, ZERO), _one_package(price))
+            # Types that are charged as one share its pool, and so the package that they start.
+            return Unit(highest, sum(packages.values(), ZERO))
 
-    def _prices(self, metric: Metric, type_: str) -> Iterator[Price]:
+    def _prices(self, metric: Metric, type_: str) -> Iterator[tuple[PriceKey, Price]]:
         for tier in self._tiers():
             for above in (0, *self.entry.classes[: self.reached]):
                 quote = self.book.quote(
@@ -100,7 +107,7 @@ class Ways(NamedTuple):
                     plan=self.plan, at=self.at, service_tier=tier, above=above,
                 )  # fmt: skip
                 if quote is not None:
-                    yield quote.price
+                    yield quote.key, quote.price
 
     def _tiers(self) -> tuple[str, ...]:
         """Return the tiers that the answer may name: all, unless the request names one itself."""

@@ -95,11 +95,11 @@ class Reserver:
         into *= turns
         terms = self._terms_of(plan, entry, bounds, into, at_us)
         input_, output = terms.input, terms.output
-        if input_.price is None or (out and output.price is None):
-            if not _priced_otherwise(terms, bounds):
-                return None
-            amount = ZERO
-        else:
+        unpriced = input_.price is None or (out and output.price is None)
+        if unpriced and not _priced_otherwise(terms, bounds):
+            return None
+        amount = ZERO
+        if input_.price is not None:
             amount = _fma(input_.price, into, input_.packages)
         if out and output.price is not None:
             if output.packages:

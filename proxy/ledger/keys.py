@@ -34,6 +34,14 @@ def raise_sequence(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'configuration_sequence'")
 
 
+def probe(connection: sqlite3.Connection) -> None:
+    """Write something new, to see whether anything can be: what is the same is never written."""
+    connection.execute(
+        "INSERT INTO meta (name, value) VALUES ('probes', 1)"
+        " ON CONFLICT (name) DO UPDATE SET value = value + 1"
+    )
+
+
 def insert_book(connection: sqlite3.Connection, text: str, sha256: str, now_us: int) -> AdoptedBook:
     """Put a book in force, unless it is."""
     book = read_book(connection)

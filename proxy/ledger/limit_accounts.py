@@ -24,6 +24,8 @@ from proxy.ledger.limit_sums import Derivation, derive, keep_key_sums
 _LOG = logging.getLogger("weighbridge")
 _SHOWN = Decimal("0.0001")
 _add = EXACT.add
+_UNKNOWN = Decimal("NaN")
+"""What is left of a state that has not been looked at."""
 
 
 class Account:
@@ -41,24 +43,25 @@ class Account:
     def __init__(self, owner: LimitedOwner, kept: LimitState | None) -> None:
         self.owner = owner
         self.kept = kept
-        self.state = self.before = self.undo = kept or LimitState()
-        self.sums_kept = False
-        self.settled = False
-        self.pooled = False
+        self.sums_kept = self.settled = self.pooled = False
         self.late: dict[tuple[Window, int], Spend] = {}
-        self._look()
-
-    def _look(self) -> None:
-        """Begin to sum up anew, from the state as it is."""
-        self._taken = self._freed = self._cost = ZERO
-        self._took = self._ended = self._overruns = 0
-        self._room = room(self.state, self.owner.caps)
-        self._from_us = max([spend.start_us for spend in self.state.spends], default=0)
+        self.set(kept or LimitState())
+        self.before = self.undo = self.state
 
     def set(self, state: LimitState) -> None:
-        """Take over a state; everything summed up is in it."""
+        """Take over a state; what was summed up is in it, or is gone."""
         self.state = state
-        self._look()
+        self._taken = self._freed = self._cost = ZERO
+        self._took = self._ended = self._overruns = 0
+        self._room: Decimal | None = _UNKNOWN
+        self._from_us = 0
+
+    def _look(self) -> Decimal | None:
+        """Look up what is left, once for a state."""
+        state = self.state
+        self._room = room(state, self.owner.caps)
+        self._from_us = max([spend.start_us for spend in state.spends], default=0)
+        return self._room
 
     def flush(self) -> None:
         """Move what was summed up into the state."""
@@ -76,6 +79,8 @@ class Account:
     def fits(self, amount: Decimal, at_us: int) -> bool:
         """Tell whether a worst case fits for sure; if not, admission must look closer."""
         left = self._room
+        if left is _UNKNOWN:
+            left = self._look()
         return left is not None and at_us >= self._from_us and _add(self._taken, amount) <= left
 
     def take(self, amount: Decimal) -> None:
@@ -87,6 +92,8 @@ class Account:
         """Settle a request: put the truth in the place of what was held."""
         self.settled = True
         opened_at_us, amount, _, running = held
+        if self._room is _UNKNOWN:
+            self._look()
         if self._room is None or opened_at_us < self._from_us:
             self.flush()
             self.set(settle(self.state, self.owner.caps, held, cost, tokens))

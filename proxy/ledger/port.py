@@ -195,6 +195,12 @@ class Ledger(Protocol):
     async def key(self, digest: bytes) -> ApiKey | None:
         """Look a key up by its digest; revoked ones come back with ``revoked`` set."""
 
+    async def check_writable(self) -> None:
+        """Find out whether requests can be metered now.
+
+        Errors: LedgerUnavailableError where the last write failed and another one still does.
+        """
+
     async def configuration_sequence(self) -> int:
         """A number that grows with every change of keys, subscriptions and prices."""
 

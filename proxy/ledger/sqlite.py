@@ -38,6 +38,8 @@ from proxy.ledger.standing import read_standing
 from proxy.ledger.transactions import Fault, Transactions
 from proxy.ledger.writer import PENDING_LIMIT, STALL_LIMIT_S, GroupWriter
 
+PROBE_S = 1.0
+"""How long it may take to find out that the ledger can be written again."""
 Clock = Callable[[], int]
 """Microseconds of Unix time."""
 
@@ -176,6 +178,17 @@ class SqliteLedger(SqliteBilling, SqliteLimits):
             pruned += page
             if page < pruning.PAGE:
                 return pruned
+
+    async def check_writable(self) -> None:
+        """Raise LedgerUnavailableError where nothing can be written: tried, if it could not be."""
+        await self._reader.read(rows.read_sequence)
+        fault = self._writer.fault
+        if fault is not None:
+            try:
+                async with asyncio.timeout(PROBE_S):
+                    await self._writer.change(keys.probe)
+            except TimeoutError:
+                raise LedgerUnavailableError(fault) from None
 
     async def configuration_sequence(self) -> int:
         """Return the number that every change of the configuration raises."""

@@ -154,22 +154,35 @@ class GroupWriter:
         try:
             if self._connection is None:
                 self._connection = await self._connect()
-            await self._connection.run(
-                lambda connection: self._transactions.write(connection, batch)
-            )
+            written = await self._connection.run(lambda connection: self._rows(connection, batch))
         except Exception as reason:  # noqa: BLE001 - it is logged, and writing goes on
             error = unavailable(reason)
             self._note_fault(error.message, reason)
             if fault_name(reason) not in PASSING:
                 await self._disconnect()
         else:
-            self._note_fault(None)
+            self._note_outcome(batch, written)
         self._writing = None
         self.batches += 1
         self.written += len(batch)
         self._resolve(batch, error)
         if self.after_batch is not None:
             self.after_batch()
+
+    def _rows(self, connection: sqlite3.Connection, batch: Batch) -> int:
+        """Write a batch in the connection's thread; return how many rows that changed."""
+        before = connection.total_changes
+        self._transactions.write(connection, batch)
+        return connection.total_changes - before
+
+    def _note_outcome(self, batch: Batch, written: int) -> None:
+        """Take note of what a batch shows: one that changed no row touched no disk."""
+        for outcome in batch.changes.outcomes:
+            if isinstance(outcome, LedgerUnavailableError):
+                self._note_fault(outcome.message)
+                return
+        if written or self.fault == _STALLED:
+            self._note_fault(None)
 
     def _note_fault(self, fault: str | None, reason: Exception | None = None) -> None:
         """Log a fault when it begins, changes and ends, not for each batch."""

@@ -10,10 +10,11 @@ import msgspec
 from proxy.core.allowances import Allowance
 from proxy.core.reservations import Bounds
 from proxy.core.subscriptions import ApiKey
-from proxy.core.usage import Measurement
+from proxy.core.usage import Measurement, RequestState
 from proxy.errors import LedgerUnavailableError, ProxyError, UpstreamClosedError
 from proxy.http.exchange import Exchange
 from proxy.ledger.port import Ledger, OpenCall, Refusal, Settlement
+from proxy.ledger.recovery import estimate
 from proxy.metering.asking import FirstWord
 from proxy.metering.estimator import Estimator
 from proxy.metering.outcome import Ended, Outcome, measure, needs_estimate, succeeded
@@ -151,6 +152,17 @@ class Caller:
         relay = Relay(exchange, self._policy, reading.begin)
         self._running.add(relay)
         try:
+            return await self._carry(exchange, call, relay, reading)
+        finally:
+            relay.stop(Ended.SHUTDOWN)  # of one that has ended, nothing is stopped
+            self._running.discard(relay)
+            # Exchange and relay hold each other: parted, they go at once, without the collector.
+            exchange.listener = None
+
+    async def _carry(
+        self, exchange: Exchange, call: Call, relay: Relay, reading: "_Reading"
+    ) -> Measurement | None:
+        try:
             refused = await self._send(exchange, call, relay)
             self._fault("sent")
             await relay.measured
@@ -165,17 +177,24 @@ class Caller:
             log.error("%s is cut off unsettled: %s", call.request_id, error.message)  # noqa: TRY400
             exchange.cut()
             return None
-        finally:
-            self._running.discard(relay)
+        except Exception:
+            await self._give_up(call, relay)
+            raise
+        if isinstance(exchange.broken, ProxyError) and not exchange.started:
+            refused = refused or exchange.broken
         unanswered = refused is not None or (relay.error is not None and not exchange.started)
         if unanswered and not exchange.gone:
             raise refused or relay.error or UpstreamClosedError("The upstream gave no answer.")
         relay.release()
         self._fault("released")
         await relay.closed()
-        # Exchange and relay hold each other: parted, they go at once, without the collector.
-        exchange.listener = None
         return measurement
+
+    async def _give_up(self, call: Call, relay: Relay) -> None:
+        """Settle a call that we fail on: what it used is as unknown as if this process had died."""
+        relay.stop(Ended.SHUTDOWN)
+        usage = estimate(call.model, call.body_bytes)
+        await self._settle(call, relay, Measurement(state=RequestState.ABANDONED, usage=usage))
 
     async def stop_all(self) -> None:
         """Take no more from any upstream: what has come is settled as it is."""

@@ -63,5 +63,5 @@ class Router:
         if self.draining:
             respond_json(exchange, {"status": "stopping"}, status=503)
             return
-        await self._ledger.configuration_sequence()
+        await self._ledger.check_writable()
         respond_json(exchange, {"status": "ok", "pricing": self._prices()})

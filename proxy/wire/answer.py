@@ -10,7 +10,7 @@ from proxy.wire.answers import AnswerReader
 from proxy.wire.decoding import Decoder
 from proxy.wire.endpoints import Endpoint
 from proxy.wire.injected import without_null_usage
-from proxy.wire.plain_chunk import PLAIN_CHUNK
+from proxy.wire.plain_chunk import PlainChunks
 from proxy.wire.sse import FrameSplitter, payload
 from proxy.wire.usage import UsageReader, is_injected_usage_chunk
 
@@ -105,6 +105,7 @@ class StreamMeter:
         self._decoder = decoder
         self._splitter = FrameSplitter()
         self._held: list[bytes] = []
+        self._plain = PlainChunks()
         self._introduced = False
         self.completed = False
 
@@ -148,15 +149,18 @@ class StreamMeter:
 
     def _frame(self, frame: bytes) -> bytes:
         if self._introduced and not self.completed:
-            plain = PLAIN_CHUNK.fullmatch(frame)
-            if plain is not None and self._answers.add_text(plain["text"]):
-                start, end = plain.span("usage")
-                return frame[:start] + frame[end:] if self._hide and start >= 0 else frame
+            plain = self._plain.read(frame)
+            if plain is not None and self._answers.add_text(plain.text):
+                if self._hide and plain.usage_at >= 0:
+                    return frame[: plain.usage_at] + frame[plain.usage_end :]
+                return frame
         data = b"" if self.completed else self._read(frame)
         if self.completed:
             self._held.append(frame)
             return b""
         if self._hide and b'"usage"' in frame:
+            if b'"choices":[]' in frame and is_injected_usage_chunk(data):
+                return b""
             edited = without_null_usage(frame)
             # Almost every frame is the former: only what is not need be parsed.
             if edited is frame and is_injected_usage_chunk(data):

@@ -81,7 +81,7 @@ def read_bounds(
         model=model,
         body_bytes=length,
         referenced=media or not words.isdisjoint(_REFERENCES),
-        outputs=(facts.n or 1) if members is None else _outputs(endpoint, facts, members),
+        outputs=_outputs(endpoint, facts, members),
         output_limit=facts.max_output_tokens,
         service_tier=facts.service_tier,
         media=media,
@@ -106,12 +106,15 @@ def _read(body: bytes | None) -> _Members | None:
         return None
 
 
-def _outputs(endpoint: Endpoint, facts: RequestFacts, members: _Members) -> int:
+def _outputs(endpoint: Endpoint, facts: RequestFacts, members: _Members | None) -> int:
     """Return how many answers the limit of output tokens holds for."""
     several = facts.n or 1
-    if endpoint.name == "embeddings":
+    name = endpoint.name
+    if name == "chat.completions":
+        return several
+    if name == "embeddings":
         return 0
-    if endpoint.name != "completions":
+    if name != "completions" or members is None:
         return several
     best_of = _count(members.best_of) or 1
     prompts = members.prompt

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.core.limits import Window
+from proxy.core.subscriptions import ApiKey, key_digest
 from proxy.core.usage import Measurement, Metric, Quantity, RequestState, TokenType, Usage
 from proxy.errors import BadRequestError, LedgerUnavailableError, NotFoundError
 from proxy.ledger.port import Admission, Refusal
@@ -27,18 +28,17 @@ from tests.ledger.limited import BOOK, adopt, bounded, differences, kept, spent
 DAY_US = 86_400_000_000
 
 
-async def refusal(ledger: SqliteLedger, caller: Caller, **_: object) -> Refusal:
-    key = await ledger.key(await _digest(ledger))
+async def limited_key(ledger: SqliteLedger) -> ApiKey:
+    """The key of ``make_key``, as it is looked up now."""
+    key = await ledger.key(key_digest(b"acmes1"))
     assert key is not None
-    refused = await ledger.open(bounded(caller, key))
+    return key
+
+
+async def refusal(ledger: SqliteLedger, caller: Caller) -> Refusal:
+    refused = await ledger.open(bounded(caller, await limited_key(ledger)))
     assert isinstance(refused, Refusal)
     return refused
-
-
-async def _digest(_: SqliteLedger) -> bytes:
-    from proxy.core.subscriptions import key_digest
-
-    return key_digest(b"acmes1")
 
 
 async def test_a_budget_is_reserved_booked_and_released(
@@ -47,8 +47,7 @@ async def test_a_budget_is_reserved_booked_and_released(
     await adopt(ledger)
     await make_key(ledger)
     await ledger.set_limits({"spend_per_period": Decimal("1.00")}, subscription="acme")
-    key = await ledger.key(await _digest(ledger))
-    assert key is not None
+    key = await limited_key(ledger)
     assert key.limited
     one, two = bounded(caller, key), bounded(caller, key)
     assert await ledger.open(one) == Admission(request_id=one.id)
@@ -79,8 +78,7 @@ async def test_a_settlement_counts_once(ledger: SqliteLedger, caller: Caller, pa
     await adopt(ledger)
     await make_key(ledger)
     await ledger.set_limits({"spend_total": Decimal(10)}, subscription="acme")
-    key = await ledger.key(await _digest(ledger))
-    assert key is not None
+    key = await limited_key(ledger)
     calls = [bounded(caller, key) for _ in range(5)]
     await asyncio.gather(*(ledger.open(call) for call in calls))
     ends = [settlement(call) for call in calls]
@@ -96,8 +94,7 @@ async def test_a_batch_is_decided_one_after_the_other(
     await adopt(ledger)
     await make_key(ledger)
     await ledger.set_limits({"spend_per_day": Decimal(2)}, subscription="acme")
-    key = await ledger.key(await _digest(ledger))
-    assert key is not None
+    key = await limited_key(ledger)
     before = ledger.batches
     calls = [bounded(caller, key) for _ in range(40)]
     outcomes = await asyncio.gather(*(ledger.open(call) for call in calls))
@@ -116,8 +113,7 @@ async def test_limits_hold_over_workers(
     )
     other = await SqliteLedger.open_database(path, clock)
     try:
-        key = await ledger.key(await _digest(ledger))
-        assert key is not None
+        key = await limited_key(ledger)
         theirs = Caller(worker=2)
         calls = [(ledger, bounded(caller, key)) for _ in range(10)]
         calls += [(other, bounded(theirs, key)) for _ in range(10)]
@@ -139,8 +135,7 @@ async def test_what_a_dead_worker_reserved_is_released(
     await make_key(ledger)
     await ledger.set_limits({"spend_total": Decimal(2)}, subscription="acme")
     dying = await SqliteLedger.open_database(path, clock)
-    key = await dying.key(await _digest(dying))
-    assert key is not None
+    key = await limited_key(dying)
     await dying.open(bounded(Caller(worker=2), key))
     await dying.close()
     assert spent(path, Window.TOTAL) == (0, Decimal("0.50"))
@@ -156,8 +151,7 @@ async def test_who_gives_up_waiting_leaves_no_reservation(
     await adopt(ledger)
     await make_key(ledger)
     await ledger.set_limits({"spend_total": Decimal(2)}, subscription="acme")
-    key = await ledger.key(await _digest(ledger))
-    assert key is not None
+    key = await limited_key(ledger)
     ledger.open(bounded(caller, key)).cancel()  # type: ignore[attr-defined]
     for _ in range(20):
         await asyncio.sleep(0.01)
@@ -172,8 +166,7 @@ async def test_what_is_deferred_holds_its_reservation(
     await adopt(ledger)
     await make_key(ledger)
     await ledger.set_limits({"spend_total": Decimal(2)}, subscription="acme")
-    key = await ledger.key(await _digest(ledger))
-    assert key is not None
+    key = await limited_key(ledger)
     call = bounded(caller, key)
     await ledger.open(call)
     await ledger.settle(settlement(call, state=RequestState.DEFERRED))
@@ -195,10 +188,9 @@ async def test_a_key_has_limits_of_its_own(
     await ledger.settle(settlement(first))
     await make_key(ledger, "acme", b"s2")
     await ledger.set_limits({"spend_total": Decimal("0.95")}, key=str(free.id))
-    key = await ledger.key(await _digest(ledger))
-    assert key is not None
+    key = await limited_key(ledger)
     assert key.limited
-    other = await ledger.key(__import__("hashlib").sha256(b"acmes2").digest())
+    other = await ledger.key(key_digest(b"acmes2"))
     assert other is not None
     assert not other.limited
     call = bounded(caller, key)
@@ -217,12 +209,10 @@ async def test_a_key_has_limits_of_its_own(
 async def test_limits_come_from_the_plan(ledger: SqliteLedger, caller: Caller, path: Path) -> None:
     await adopt(ledger)
     await make_key(ledger)
-    await ledger.change_plan("acme", plan="small") if False else None
     with database(path) as connection:
         connection.execute("UPDATE segments SET plan = 'small'")
     await ledger.adopt_book(BOOK + "\n", "other")
-    key = await ledger.key(await _digest(ledger))
-    assert key is not None
+    key = await limited_key(ledger)
     assert key.limited
     outcomes = [await ledger.open(bounded(caller, key)) for _ in range(3)]
     assert [isinstance(outcome, Admission) for outcome in outcomes] == [True, True, False]
@@ -244,8 +234,7 @@ async def test_a_new_book_rates_again_what_is_spent(
     free = await make_key(ledger)
     await ledger.set_limits({"spend_per_period": Decimal(4)}, subscription="acme")
     await ledger.set_limits({"spend_per_day": Decimal(4)}, key=str(free.id))
-    key = await ledger.key(await _digest(ledger))
-    assert key is not None
+    key = await limited_key(ledger)
     call = bounded(caller, key)
     await ledger.open(call)
     await ledger.settle(settlement(call, usage(input=100, output=0)))
@@ -265,8 +254,7 @@ async def test_windows_begin_anew_and_old_ones_still_count(
     await adopt(ledger)
     await make_key(ledger)
     await ledger.set_limits({"spend_per_day": Decimal("0.90")}, subscription="acme")
-    key = await ledger.key(await _digest(ledger))
-    assert key is not None
+    key = await limited_key(ledger)
     caller.at_us = START_US + DAY_US - 1000
     running = bounded(caller, key)
     await ledger.open(running)
@@ -294,8 +282,7 @@ async def test_packages_are_rated_with_all_of_the_window(
     await adopt(ledger)
     await make_key(ledger)
     await ledger.set_limits({"spend_per_period": Decimal(9)}, subscription="acme")
-    key = await ledger.key(await _digest(ledger))
-    assert key is not None
+    key = await limited_key(ledger)
     for tokens, whole in ((10, 1), (90, 1), (1, 2)):
         call = bounded(caller, key, model="packed")
         assert isinstance(await ledger.open(call), Admission)
@@ -312,8 +299,7 @@ async def test_requests_and_tokens_a_minute(
     await ledger.set_limits(
         {"requests_per_minute": 3, "tokens_per_minute": 1000}, subscription="acme"
     )
-    key = await ledger.key(await _digest(ledger))
-    assert key is not None
+    key = await limited_key(ledger)
     calls = [bounded(caller, key, model="nobody knows") for _ in range(4)]
     outcomes = [await ledger.open(call) for call in calls]
     assert [isinstance(outcome, Admission) for outcome in outcomes] == [True, True, True, False]
@@ -343,8 +329,7 @@ async def test_a_budget_refuses_what_has_no_price(ledger: SqliteLedger, caller: 
     await adopt(ledger)
     await make_key(ledger)
     await ledger.set_limits({"spend_total": Decimal(2)}, subscription="acme")
-    key = await ledger.key(await _digest(ledger))
-    assert key is not None
+    key = await limited_key(ledger)
     refused = await ledger.open(bounded(caller, key, model="gpt-5o"))
     assert isinstance(refused, Refusal)
     assert (refused.status, refused.code) == (400, "model_not_priced")
@@ -381,8 +366,7 @@ async def test_thresholds_are_logged_once(
     await ledger.set_limits(
         {"spend_total": Decimal(1), "soft_thresholds": (Decimal("0.3"),)}, subscription="acme"
     )
-    key = await ledger.key(await _digest(ledger))
-    assert key is not None
+    key = await limited_key(ledger)
     for used in (20, 5, 15, 0):
         call = bounded(caller, key)
         outcome = await ledger.open(call)
@@ -409,8 +393,7 @@ async def test_what_is_asked_for_is_there(ledger: SqliteLedger, caller: Caller) 
     assert await ledger.limited() == ["acme"]
     (standing,) = await ledger.limits("acme")
     assert standing.state.spends[0].spent == 0
-    key = await ledger.key(await _digest(ledger))
-    assert key is not None
+    key = await limited_key(ledger)
     await ledger.open(bounded(caller, key))
     (standing,) = await ledger.limits("acme")
     assert standing.state.spends[0].reserved == Decimal("0.50")

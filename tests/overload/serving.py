@@ -84,12 +84,16 @@ class Proxy:
         self._before = frozenset(asyncio.all_tasks())
         self._files = open_files()
 
+    async def hang_up(self) -> None:
+        """Close every client's connection."""
+        for wire in self.wires:
+            wire.writer.transport.abort()
+        self.wires.clear()
+        await asyncio.sleep(0.01)
+
     async def leftovers(self) -> dict[str, object]:
         """Wait until nothing is left of any request, and return what is after all."""
-        for wire in self.wires:
-            wire.writer.close()
-        self.wires.clear()
-        await asyncio.sleep(0)
+        await self.hang_up()
         left = self._left()
         deadline_s = asyncio.get_running_loop().time() + PATIENCE_S
         while left and asyncio.get_running_loop().time() < deadline_s:
@@ -136,11 +140,16 @@ async def serving(folder: Path, *, managed: bool = True, **settings: Any) -> Asy
             "port": 0,
             "access_log": False,
             "shutdown_grace_s": 1,
+            "drain_timeout_s": 0.3,
         }
         given["pricing_file"].write_text(PRICES)
         loaded = Settings.load(**(given | settings))
         async with app.serving(loaded) as (application, port):
-            yield Proxy(application, upstream, port)
+            proxy = Proxy(application, upstream, port)
+            try:
+                yield proxy
+            finally:
+                await proxy.hang_up()
     assert_sums_equal_events(loaded.database_path)
 
 

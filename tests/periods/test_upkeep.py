@@ -1,7 +1,5 @@
 """What a worker does by itself: it adopts edits, tells their effect, and closes periods."""
 
-
-
 import asyncio
 import logging
 from pathlib import Path

@@ -70,10 +70,10 @@ max_output = 1000
 context_window = 10000
 """
 LIMITS = {
-    "beta": {"spend_per_period": Decimal("0.50"), "spend_total": Decimal("0.55")},
+    "beta": {"spend_per_period": Decimal("0.26"), "spend_total": Decimal("0.30")},
     "gamma": {"concurrent_requests": 2, "requests_per_minute": 30, "tokens_per_minute": 3_000},
 }
-"""A request's worst case is about 0.21: two at a time fill beta's budget."""
+"""A request's worst case is about 0.21: one at a time fills beta's budget."""
 
 
 @cache

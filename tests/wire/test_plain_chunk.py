@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.wire import answer as answer_module
+from proxy.wire import plain_chunk as plain_chunk_module
 from proxy.wire.answer import StreamMeter
 from proxy.wire.answers import AnswerReader
 from proxy.wire.endpoints import CHAT_COMPLETIONS
@@ -35,7 +35,7 @@ def crossed(frames: list[bytes], *, hide: bool) -> tuple[bytes, str, object]:
 
 def the_long_way(frames: list[bytes], *, hide: bool) -> tuple[bytes, str, object]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(answer_module, "PLAIN_CHUNK", re.compile(b"(?!)"))
+        patch.setattr(plain_chunk_module, "PLAIN_CHUNK", re.compile(b"(?!)"))
         return crossed(frames, hide=hide)
 
 
@@ -64,7 +64,16 @@ def test_openais_chunk_is_plain() -> None:
 @pytest.mark.parametrize("hide", [False, True])
 def test_what_is_not_goes_the_long_way(old: bytes, new: bytes, hide: bool) -> None:
     frame = OPENAI.replace(old, new)
-    assert crossed([frame], hide=hide) == the_long_way([frame], hide=hide)
+    # Also where the stream's plain chunks are known by now.
+    for frames in ([frame], [OPENAI, frame, OPENAI]):
+        assert crossed(frames, hide=hide) == the_long_way(frames, hide=hide)
+
+
+def test_a_stream_may_begin_to_name_usage_later() -> None:
+    silent = OPENAI.replace(b',"usage":null', b"")
+    frames = [silent, silent, OPENAI, OPENAI, silent]
+    assert crossed(frames, hide=True) == the_long_way(frames, hide=True)
+    assert crossed(frames, hide=True)[0] == FIRST + silent * 5
 
 
 flat = st.one_of(st.none(), st.booleans(), st.integers(0, 10**9), st.text(max_size=5))

@@ -1,0 +1,129 @@
+"""What a body says of the most that it can use."""
+
+import json
+from typing import Any
+
+import pytest
+
+from proxy.core.reservations import FREE, Bounds
+from proxy.wire.bounds import LOOKED_AT_BYTES, read_bounds
+from proxy.wire.endpoints import CHAT_COMPLETIONS, COMPLETIONS, RESPONSES, endpoint_for
+from proxy.wire.request import NO_FACTS, RequestFacts, read_facts
+from proxy.wire.usage import RequestShape
+
+TEXT = [{"role": "user", "content": 'weigh a "tools" of "file_id" and "image_url"'}]
+
+
+def bounds(endpoint: Any = CHAT_COMPLETIONS, **members: Any) -> Bounds:
+    body = json.dumps({"model": "m", **members}).encode()
+    return read_bounds(endpoint, "m", read_facts(body, strict=True), body)
+
+
+def test_plain_text_is_bounded_by_its_length() -> None:
+    body = json.dumps({"model": "m", "messages": TEXT, "max_tokens": 7, "n": 2}).encode()
+    facts = read_facts(body, strict=True)
+    assert read_bounds(CHAT_COMPLETIONS, "m", facts, body) == Bounds(
+        model="m", body_bytes=len(body), outputs=2, output_limit=7
+    )
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": "https://example.com/x.png"}},
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "mp3"}},
+        {"type": "file", "file": {"file_id": "file-1"}},
+        {"type": "input_image", "file_id": "file-1"},
+    ],
+)
+def test_media_are_not(part: dict[str, Any]) -> None:
+    found = bounds(messages=[{"role": "user", "content": [part]}])
+    assert found.referenced
+    assert found.media
+
+
+@pytest.mark.parametrize(
+    "member", ["previous_response_id", "conversation", "container", "file_id", "item_reference"]
+)
+def test_references_are_not(member: str) -> None:
+    found = bounds(RESPONSES, input="x", **{member: "id"})
+    assert found.referenced
+    assert not found.media
+
+
+def test_escaped_names_hide_nothing() -> None:
+    body = rb'{"model": "m", "previous_\u0072esponse_id": "resp_1"}'
+    found = read_bounds(RESPONSES, "m", NO_FACTS, body)
+    assert found.referenced
+    assert found.tool_calls is None
+    plain = rb'{"model": "m", "input": "caf\u00e9 \n \"x\""}'
+    assert not read_bounds(RESPONSES, "m", NO_FACTS, plain).referenced
+
+
+@pytest.mark.parametrize(
+    ("members", "calls"),
+    [
+        ({"tools": [{"type": "function", "name": "f"}]}, 0),
+        ({"tools": [{"type": "web_search_preview"}]}, None),
+        ({"tools": [{"type": "mcp"}], "max_tool_calls": 3}, 3),
+        ({"tools": [{"type": "mcp"}], "max_tool_calls": True}, None),
+        ({"web_search_options": {}}, None),
+        ({"tools": [{"type": "image_generation"}]}, None),
+    ],
+)
+def test_tools_that_the_upstream_runs(members: dict[str, Any], calls: int | None) -> None:
+    assert bounds(RESPONSES, input="x", **members).tool_calls == calls
+
+
+def test_caching_for_long() -> None:
+    assert bounds(messages=TEXT, prompt_cache_retention="24h").long_cache
+    assert not bounds(messages=TEXT).long_cache
+
+
+@pytest.mark.parametrize(
+    ("members", "outputs"),
+    [
+        ({"prompt": "x"}, 1),
+        ({"prompt": ["x", "y"]}, 2),
+        ({"prompt": [1, 2, 3]}, 1),
+        ({"prompt": [[1], [2], [3]], "n": 2}, 6),
+        ({"prompt": ["x", "y"], "n": 2, "best_of": 5}, 10),
+    ],
+)
+def test_every_prompt_has_its_outputs(members: dict[str, Any], outputs: int) -> None:
+    assert bounds(COMPLETIONS, **members).outputs == outputs
+
+
+def test_what_can_not_be_read_is_bounded_by_nothing() -> None:
+    for body in (b"\x1f\x8bcompressed", b"", b"{" + b" " * LOOKED_AT_BYTES + b"}", None):
+        found = read_bounds(CHAT_COMPLETIONS, "m", NO_FACTS, body)
+        assert found.referenced
+        assert found.media
+        assert found.long_cache
+        assert found.tool_calls is None
+    broken = b'{"tools": "web_search'
+    assert read_bounds(RESPONSES, "m", NO_FACTS, broken).outputs == 1
+
+
+def test_free_endpoints() -> None:
+    for method, path in (("GET", "/v1/models"), ("POST", "/v1/moderations")):
+        assert read_bounds(endpoint_for(method, path), "", NO_FACTS, b"") == FREE
+    assert read_bounds(None, "m", NO_FACTS, b"{}") == FREE
+
+
+def test_what_is_not_measured_in_tokens_alone() -> None:
+    def of(path: str, facts: RequestFacts, shape: RequestShape | None) -> Bounds:
+        return read_bounds(
+            endpoint_for("POST", path), "m", facts, b"--form, 1000 bytes" * 50, shape
+        )
+
+    drawn = of("/v1/images/generations", RequestFacts(n=3), RequestShape(n=2))
+    assert (drawn.images, drawn.referenced, drawn.media) == (3, True, True)
+    assert of("/v1/images/generations", NO_FACTS, None).images == 1
+    spoken = of("/v1/audio/speech", NO_FACTS, RequestShape(input_characters=12))
+    assert spoken.characters == 12
+    assert of("/v1/audio/speech", NO_FACTS, None).characters == 900
+    heard = of("/v1/audio/transcriptions", NO_FACTS, RequestShape(audio_us=9_000_000))
+    assert heard.audio_us == 9_000_000
+    assert of("/v1/audio/transcriptions", NO_FACTS, None).audio_us == 3_600_000
+    assert of("/v1/embeddings", NO_FACTS, None).outputs == 0
