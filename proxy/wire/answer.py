@@ -151,22 +151,20 @@ class StreamMeter:
         if self._introduced and not self.completed:
             plain = self._plain.read(frame)
             if plain is not None and self._answers.add_text(plain.text):
-                if self._hide and plain.usage_at >= 0:
-                    return frame[: plain.usage_at] + frame[plain.usage_end :]
-                return frame
+                hides = self._hide and plain.usage_at >= 0
+                return frame[: plain.usage_at] + frame[plain.usage_end :] if hides else frame
         data = b"" if self.completed else self._read(frame)
         if self.completed:
             self._held.append(frame)
             return b""
-        if self._hide and b'"usage"' in frame:
-            if b'"choices":[]' in frame and is_injected_usage_chunk(data):
-                return b""
-            edited = without_null_usage(frame)
-            # Almost every frame is the former: only what is not need be parsed.
-            if edited is frame and is_injected_usage_chunk(data):
-                return b""
-            return edited
-        return frame
+        return self._without_usage(frame, data) if self._hide and b'"usage"' in frame else frame
+
+    def _without_usage(self, frame: bytes, data: bytes) -> bytes:
+        # The cheaper question first: only the one chunk that was added has no choices.
+        if b'"choices":[]' in frame and is_injected_usage_chunk(data):
+            return b""
+        edited = without_null_usage(frame)
+        return b"" if edited is frame and is_injected_usage_chunk(data) else edited
 
     def _read(self, frame: bytes) -> bytes:
         name, data = payload(frame)

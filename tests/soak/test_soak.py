@@ -108,6 +108,8 @@ def play(tmp_path: Path, seconds: float) -> None:
         before = Path(f"/proc/{proxy.process.pid}/fd")
         resting = len(list(before.iterdir()))
         key = proxy.key()
+        most = {"concurrent_requests": 1_000}
+        proxy._with_ledger(lambda ledger: ledger.set_limits(most, subscription="acme"))
         load = Load(CLIENTS // 2)
         others = [Rude(proxy, key, seed) for seed in range(1, CLIENTS // 2 + 1)]
         trouble = Trouble(proxy, disk, seed=7)
@@ -127,6 +129,7 @@ def play(tmp_path: Path, seconds: float) -> None:
         until(lambda: spooled(proxy) == 0)
         served = len(load.whole)
         proxy.settled(served)
+        assert [row["running"] for row in proxy.rows("SELECT running FROM limit_states")] == [0]
         grown = proxy.rss_bytes - warm
         found = check(proxy, upstream, load.whole)
         print(f"{seconds:g} s: {found}; memory grew by {grown >> 10:,} KiB")  # noqa: T201
