@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -227,8 +228,9 @@ def test_what_fits_together_is_admitted_one_by_one(
 def test_only_money_alone_can_be_told_by_its_sum() -> None:
     assert room(LimitState(), Caps.of(NO_LIMITS)) is None
     assert room(LimitState((day(),)), Caps.of(Limits(spend_per_day=ONE))) == 1
-    for more in ({"concurrent_requests": 1}, {"requests_per_minute": 1}):
-        assert room(LimitState((day(),)), Caps.of(Limits(spend_per_day=ONE, **more))) is None
+    for more in (Limits(concurrent_requests=1), Limits(requests_per_minute=1)):
+        caps = Caps.of(replace(more, spend_per_day=ONE))
+        assert room(LimitState((day(),)), caps) is None
 
 
 @pytest.mark.parametrize(
@@ -273,7 +275,7 @@ def test_thresholds_are_crossed_once() -> None:
     caps = Caps.of(Limits(spend_per_day=ONE, soft_thresholds=(Decimal("0.5"),)))
     total = Spend(Window.TOTAL, 0, FOREVER_US, Decimal(7))
     states = [LimitState((day(spent), total)) for spent in ("0.1", "0.5", "0.6", "1.2")]
-    crossed = [list(crossings(a, b, caps)) for a, b in zip(states, states[1:], strict=False)]
+    crossed = [list(crossings(a, b, caps)) for a, b in pairwise(states)]
     assert crossed == [
         [Crossing(Window.DAY, Decimal("0.5"), Decimal("0.5"))],
         [],

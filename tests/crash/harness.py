@@ -11,6 +11,7 @@ from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,7 +100,7 @@ def check(proxy: ProxyProcess, upstream: UpstreamProcess, whole: set[str]) -> Fi
 def ready(proxy: ProxyProcess) -> int:
     """Return the status of ``/readyz``."""
     try:
-        with urllib.request.urlopen(f"{proxy.address}/readyz") as answer:  # noqa: S310 - loopback
+        with urllib.request.urlopen(f"{proxy.address}/readyz") as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         with error:
@@ -153,7 +154,7 @@ class FailingDisk:
 class SpoiledProxy(ProxyProcess):
     """A proxy on a failing disk."""
 
-    def __init__(self, folder: Path, upstream: str, disk: FailingDisk, **settings: object) -> None:
+    def __init__(self, folder: Path, upstream: str, disk: FailingDisk, **settings: Any) -> None:
         super().__init__(folder, upstream, **settings)
         self._settings = self._settings | disk.environment
 

@@ -10,7 +10,7 @@ import pytest
 from tests.crash.harness import FailingDisk, SpoiledProxy, check, ready, spooled
 from tests.e2e.raw_http import Answer, Client
 from tests.e2e.test_kill import completion, read_what_comes
-from tests.proxy_process import UpstreamProcess, until
+from tests.proxy_process import ProxyProcess, UpstreamProcess, until
 
 FULL = ("write", errno.ENOSPC)
 UNSYNCED = ("fsync", errno.EIO)
@@ -46,7 +46,7 @@ def proxy(tmp_path: Path, upstream: UpstreamProcess, disk: FailingDisk) -> Itera
 class Asking(threading.Thread):
     """A client with a request that takes a while."""
 
-    def __init__(self, proxy: SpoiledProxy, key: str, name: str, *, stream: bool) -> None:
+    def __init__(self, proxy: ProxyProcess, key: str, name: str, *, stream: bool) -> None:
         super().__init__()
         self._client = Client(proxy.port)
         how = SLOW if stream else "latency=1.0"
@@ -66,7 +66,7 @@ class Asking(threading.Thread):
         return self.answer
 
 
-def refused(proxy: SpoiledProxy, key: str, name: str) -> bool:
+def refused(proxy: ProxyProcess, key: str, name: str) -> bool:
     with Client(proxy.port) as client:
         client.send(completion(key, name))
         answer = client.answer()

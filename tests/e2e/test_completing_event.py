@@ -38,7 +38,7 @@ def read_while_it_comes(client: Client) -> bytes:
 @pytest.mark.parametrize("point", ["before_commit", "after_commit"])
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("script", ["", "no-compress,no-usage"])
-def test_it_waits_for_the_commit(  # noqa: PLR0917 - fixtures and cases
+def test_it_waits_for_the_commit(
     openai_like: UpstreamProcess,
     tmp_path: Path,
     start_proxy: StartProxy,

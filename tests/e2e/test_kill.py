@@ -75,7 +75,7 @@ CASES = [
     CASES,
     ids=[f"{points}+{seconds}-{stream}" for points, seconds, *_, stream in CASES],
 )
-def test_killed_at(  # noqa: PLR0917 - fixtures and cases
+def test_killed_at(
     openai_like: UpstreamProcess,
     tmp_path: Path,
     start_proxy: StartProxy,

@@ -298,7 +298,7 @@ def streamed(client: OpenAI, model: str, how: str) -> None:
         ("gpt-4", "prompt=5000,completion=0,model=gpt-4-0613", "0.15"),
     ],
 )
-def test_the_guides_dollars_come_out(  # noqa: PLR0917 - fixtures and cases
+def test_the_guides_dollars_come_out(
     crossing: Crossing, client: OpenAI, ask: Ask, model: str, how: str, dollars: str
 ) -> None:
     ask(client, model, how)

@@ -71,7 +71,7 @@ CHATS = [
 
 
 @pytest.mark.parametrize(("options", "encoding", "how"), CHATS)
-def test_a_chat_stream(  # noqa: PLR0917 - fixtures and cases
+def test_a_chat_stream(
     scripted: ScriptedThread,
     managed: ProxyProcess,
     key: str,

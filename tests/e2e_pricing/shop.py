@@ -137,8 +137,8 @@ class Load:
 def get(address: str, path: str, key: str = "") -> Any:
     """Return the JSON of a path."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    request = urllib.request.Request(f"{address}{path}", headers=headers)  # noqa: S310 - http
-    with urllib.request.urlopen(request) as answer:  # noqa: S310 - of our own
+    request = urllib.request.Request(f"{address}{path}", headers=headers)
+    with urllib.request.urlopen(request) as answer:
         return json.load(answer)
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from proxy.core.limits import Spend, Window
 from proxy.core.reservations import Bounds
-from proxy.core.subscriptions import ApiKey
+from proxy.core.subscriptions import ApiKey, key_digest
 from proxy.ledger.limit_check import LimitDifference, rederive_limits
 from proxy.ledger.limit_states import StateRow, read_all_states
-from proxy.ledger.port import Ledger, OpenCall
+from proxy.ledger.port import Ledger, OpenCall, Refusal
+from proxy.ledger.sqlite import SqliteLedger
 from tests.ledger.calls import Caller, database
 
 BOOK = """
@@ -63,3 +64,16 @@ def spent(path: Path, window: Window = Window.PERIOD, owner: int = 2) -> tuple[D
 def differences(path: Path) -> list[LimitDifference]:
     with database(path) as connection:
         return rederive_limits(connection)[0]
+
+
+async def limited_key(ledger: SqliteLedger) -> ApiKey:
+    """The key of ``make_key``, as it is looked up now."""
+    key = await ledger.key(key_digest(b"acmes1"))
+    assert key is not None
+    return key
+
+
+async def refusal(ledger: SqliteLedger, caller: Caller) -> Refusal:
+    refused = await ledger.open(bounded(caller, await limited_key(ledger)))
+    assert isinstance(refused, Refusal)
+    return refused

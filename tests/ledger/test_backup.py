@@ -49,7 +49,7 @@ async def test_a_copy_is_served_as_it_is(
 
 
 @pytest.mark.parametrize("pages", [1, 10_000])
-async def test_it_is_of_one_moment_though_others_write(  # noqa: PLR0917
+async def test_it_is_of_one_moment_though_others_write(
     ledger: SqliteLedger,
     caller: Caller,
     path: Path,

@@ -1,6 +1,7 @@
 """Any order of requests, ends, deaths, new prices and limits: no limit passed, nothing held."""
 
 import asyncio
+from collections.abc import Awaitable
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,10 +9,8 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.limits import Window
-from proxy.core.subscriptions import key_digest
-from proxy.core.usage import RequestState
-from proxy.ledger.port import Admission, OpenCall
+from proxy.core.usage import RequestState, Usage
+from proxy.ledger.port import Admission, OpenCall, Refusal
 from proxy.ledger.sqlite import SqliteLedger
 from tests.ledger.calls import (
     START_US,
@@ -22,7 +21,7 @@ from tests.ledger.calls import (
     settlement,
     usage,
 )
-from tests.ledger.limited import BOOK, adopt, bounded, differences, kept
+from tests.ledger.limited import BOOK, adopt, bounded, differences, kept, limited_key
 
 HOUR_US = 3_600_000_000
 LIMIT = Decimal(3)
@@ -49,65 +48,87 @@ def test_what_limits_keep_follows_from_what_happened(
 
 
 async def _play(path: Path, play: list[list[tuple[str, int, int]]]) -> None:
-    clock = Clock()
-    workers = [await SqliteLedger.open_database(path, clock) for _ in range(2)]
-    callers = [Caller(worker=number + 1, at_us=START_US) for number in range(2)]
-    await adopt(workers[0])
-    await make_key(workers[0])
-    await workers[0].set_limits({"spend_per_day": LIMIT, "spend_total": LIMIT}, subscription="acme")
-    opened: list[OpenCall] = []
-    dearer = False
+    stage = Stage(path)
+    await stage.set_up()
     for steps in play:
-        writes = []
         for what, number, more in steps:
-            if what == "open":
-                key = await workers[number].key(_DIGEST)
-                assert key is not None
-                model = "gpt-4o" if more else "packed"
-                call = bounded(callers[number], key, model=model)
-                writes.append((call, workers[number].open(call)))
-            elif what in {"settle", "fail", "defer"} and opened:
-                await _end(workers[more % 2], opened[number % len(opened)], what, more)
-            elif what == "hours":
-                for caller in callers:
-                    caller.at_us += number * HOUR_US
-            elif what == "limit":
-                await workers[0].set_limits({"spend_per_period": LIMIT}, key="1")
-            elif what == "book":
-                dearer = True
-                await adopt(workers[1], BOOK.replace("input = 1", f"input = {number}"))
-            elif what == "die":
-                await workers[1].close()
-                await workers[0].recover()
-                workers[1] = await SqliteLedger.open_database(path, clock)
-        for call, write in writes:
-            if isinstance(await write, Admission):
-                opened.append(call)
-    if not dearer:
+            await getattr(stage, what)(number, more)
+        await stage.gather()
+    if not stage.repriced:
         for row in kept(path).values():
             for spend in row.state.spends:
                 assert spend.spent + spend.reserved <= LIMIT
     assert differences(path) == []
-    for call in opened:
-        await workers[0].settle(settlement(call, usage(input=1)))
+    for call in stage.opened:
+        await stage.workers[0].settle(settlement(call, usage(input=1)))
     assert differences(path) == []
     for row in kept(path).values():
         assert row.state.running == 0
         assert all(spend.reserved == 0 for spend in row.state.spends)
-        assert {spend.window for spend in row.state.spends} <= set(Window)
-    for worker in workers:
+    for worker in stage.workers:
         await worker.close()
     assert_sums_equal_events(path)
 
 
-async def _end(worker: SqliteLedger, call: OpenCall, how: str, out: int) -> None:
-    state = {
-        "settle": RequestState.EXACT,
-        "fail": RequestState.FAILED,
-        "defer": RequestState.DEFERRED,
-    }[how]
-    used = usage() if how == "fail" else usage(input=10, output=out)
-    await worker.settle(settlement(call, used, state=state, model=call.model))
+class Stage:
+    """Two workers on one ledger, and a method for each step."""
 
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.clock = Clock()
+        self.callers = [Caller(worker=number + 1, at_us=START_US) for number in range(2)]
+        self.workers: list[SqliteLedger] = []
+        self.opened: list[OpenCall] = []
+        self.waiting: list[tuple[OpenCall, Awaitable[Admission | Refusal]]] = []
+        self.repriced = False
 
-_DIGEST = key_digest(b"acmes1")
+    async def set_up(self) -> None:
+        self.workers = [await SqliteLedger.open_database(self.path, self.clock) for _ in range(2)]
+        first = self.workers[0]
+        await adopt(first)
+        await make_key(first)
+        limits = {"spend_per_day": LIMIT, "spend_total": LIMIT}
+        await first.set_limits(limits, subscription="acme")
+
+    async def gather(self) -> None:
+        for call, outcome in self.waiting:
+            if isinstance(await outcome, Admission):
+                self.opened.append(call)
+        self.waiting.clear()
+
+    async def open(self, number: int, priced: int) -> None:
+        key = await limited_key(self.workers[number])
+        call = bounded(self.callers[number], key, model="gpt-4o" if priced else "packed")
+        self.waiting.append((call, self.workers[number].open(call)))
+
+    async def settle(self, number: int, out: int) -> None:
+        await self._end(number, RequestState.EXACT, usage(input=10, output=out))
+
+    async def fail(self, number: int, _: int) -> None:
+        await self._end(number, RequestState.FAILED, usage())
+
+    async def defer(self, number: int, _: int) -> None:
+        await self._end(number, RequestState.DEFERRED, usage(input=1))
+
+    async def _end(self, number: int, state: RequestState, used: Usage) -> None:
+        if self.opened:
+            call = self.opened[number % len(self.opened)]
+            end = settlement(call, used, state=state, model=call.model)
+            await self.workers[number % 2].settle(end)
+
+    async def hours(self, number: int, _: int) -> None:
+        for caller in self.callers:
+            caller.at_us += number * HOUR_US
+
+    async def limit(self, _: int, __: int) -> None:
+        await self.workers[0].set_limits({"spend_per_period": LIMIT}, key="1")
+
+    async def book(self, number: int, _: int) -> None:
+        self.repriced = True
+        await adopt(self.workers[1], BOOK.replace("input = 1", f"input = {number}"))
+
+    async def die(self, _: int, __: int) -> None:
+        await self.gather()
+        await self.workers[1].close()
+        await self.workers[0].recover()
+        self.workers[1] = await SqliteLedger.open_database(self.path, self.clock)

@@ -146,7 +146,8 @@ async def test_what_it_wrote_just_before_it_died_is_not_missed(
 ) -> None:
     """Whoever recovers looks at the folder once the worker is known to be dead."""
     (call,) = await opened(dying, caller, 1)
-    look, looks = spooling.files, []
+    look = spooling.files
+    looks: list[dict[int, list[Path]]] = []
 
     def late(directory: Path) -> dict[int, list[Path]]:
         found = look(directory)

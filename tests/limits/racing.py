@@ -88,7 +88,7 @@ def _pause_s(answer: aiohttp.ClientResponse, attempt: int) -> float:
     if told_s := answer.headers.get("retry-after"):
         return float(told_s)
     least, most = SDK_BACKOFF_S
-    return min(most, least * 2**attempt) * random.uniform(0.75, 1)
+    return min(most, least * float(2**attempt)) * random.uniform(0.75, 1)
 
 
 def spent(proxy: ProxyProcess, customer: str) -> tuple[Decimal, Decimal, int]:

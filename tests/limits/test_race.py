@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,10 @@ def pricing(tmp_path: Path) -> Path:
     return path
 
 
+def nothing_runs(proxy: ProxyProcess, customer: str) -> bool:
+    return spent(proxy, customer)[2] == 0
+
+
 def test_64_clients_race_on_a_dollar(
     tmp_path: Path, upstream: UpstreamProcess, pricing: Path
 ) -> None:
@@ -41,7 +46,7 @@ def test_64_clients_race_on_a_dollar(
             customer = f"racer-{number}"
             key = proxy.key(customer)
             told = asyncio.run(race([proxy.base_url], key))
-            until(lambda name=customer: spent(proxy, name)[2] == 0)
+            until(partial(nothing_runs, proxy, customer))
             total, reserved, _ = spent(proxy, customer)
             assert ENOUGH <= total <= ONE
             assert total == used(proxy, customer) == Decimal(told.answered) / 100

@@ -132,7 +132,7 @@ class Proxy:
 async def serving(folder: Path, *, managed: bool = True, **settings: Any) -> AsyncIterator[Proxy]:
     """Serve from ``folder`` with these settings, and see that it ends with nothing left."""
     async with ScriptedUpstream(steps(OK), keep=False) as upstream:
-        given = {
+        given: dict[str, Any] = {
             "upstream_base_url": upstream.base_url,
             "upstream_api_key": UPSTREAM_KEY if managed else None,
             "database_url": f"sqlite:///{folder / 'weighbridge.db'}",

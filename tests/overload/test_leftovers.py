@@ -4,6 +4,7 @@ import asyncio
 import json
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -50,7 +51,7 @@ def hanging_up(*parts: bytes | float) -> Responder:
 UPSTREAMS: dict[str, Responder] = {
     "answers": steps(SLOWLY, OK),
     "streams": steps(SLOWLY, HEAD, FRAME, SLOWLY, FRAME, SLOWLY, USAGE, DONE, SLOWLY, LAST_CHUNK),
-    "streams for ever": steps(HEAD, *([FRAME, 0.02] * 100_000)),
+    "streams for ever": steps(HEAD, *cast("list[bytes | float]", [FRAME, 0.02] * 100_000)),
     "hangs": steps(Ending.HANG),
     "hangs after its head": steps(HEAD, Ending.HANG),
     "hangs in mid-stream": steps(HEAD, FRAME, Ending.HANG),
@@ -147,7 +148,11 @@ async def visit(proxy: Proxy, key: str, *, reset: bool, stream: bool) -> None:
 @pytest.mark.parametrize("policy", ["drain", "cancel"])
 @pytest.mark.parametrize("name", UPSTREAMS)
 async def test_nothing_is_left(tmp_path: Path, name: str, policy: str) -> None:
-    settings = {"on_disconnect": policy, "drain_timeout_s": 0.3, "upstream_timeout_s": 0.5}
+    settings: dict[str, Any] = {
+        "on_disconnect": policy,
+        "drain_timeout_s": 0.3,
+        "upstream_timeout_s": 0.5,
+    }
     async with serving(tmp_path, **settings) as proxy:
         key = await proxy.key()
         assert (await proxy.ask(completion(key)))[0] == 200

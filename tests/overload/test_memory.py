@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,10 @@ from tests.proxy_process import ProxyProcess, until
 MEBIBYTE = 1 << 20
 CHAT = "/v1/chat/completions"
 EVENT_STREAM = (("Content-Type", "text/event-stream"),)
+CHUNKED = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n"
+    b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
 PIECE = chunk(b"data: " + b"x" * 65_000 + b"\n\n")
 
 
@@ -67,7 +72,7 @@ def test_bodies_follow_the_bound_not_the_clients(
     scripted: ScriptedThread, clients: ExitStack, tmp_path: Path
 ) -> None:
     bound = 32 * MEBIBYTE
-    settings = {"max_held_bytes": bound, "drain_timeout_s": 1}
+    settings: dict[str, Any] = {"max_held_bytes": bound, "drain_timeout_s": 1}
     with ProxyProcess(tmp_path / "proxy", scripted.base_url, **settings) as proxy:
         key, before = started(proxy, scripted)
         keys = [key, proxy.key("second"), proxy.key("third")]
@@ -91,7 +96,7 @@ def test_bodies_follow_the_bound_not_the_clients(
 def test_slow_readers_make_their_upstreams_wait(
     scripted: ScriptedThread, clients: ExitStack, tmp_path: Path
 ) -> None:
-    settings = {"drain_timeout_s": 0.2, "drain_bytes": MEBIBYTE}
+    settings: dict[str, Any] = {"drain_timeout_s": 0.2, "drain_bytes": MEBIBYTE}
     with ProxyProcess(tmp_path / "proxy", scripted.base_url, **settings) as proxy:
         key, before = started(proxy, scripted)
         scripted.answers(endless)
@@ -110,7 +115,7 @@ def test_slow_readers_make_their_upstreams_wait(
 def test_who_reads_nothing_at_all_is_let_go(
     scripted: ScriptedThread, clients: ExitStack, tmp_path: Path
 ) -> None:
-    settings = {"client_timeout_s": 1, "drain_timeout_s": 0.2}
+    settings: dict[str, Any] = {"client_timeout_s": 1, "drain_timeout_s": 0.2}
     with ProxyProcess(tmp_path / "proxy", scripted.base_url, **settings) as proxy:
         key, _ = started(proxy, scripted)
         scripted.answers(endless)
@@ -161,7 +166,7 @@ def test_answers_are_not_piled_up_for_who_does_not_read_them(
 def test_streams_without_a_line_end_are_bounded(
     scripted: ScriptedThread, clients: ExitStack, tmp_path: Path
 ) -> None:
-    settings = {"drain_timeout_s": 0.2, "drain_bytes": 0}
+    settings: dict[str, Any] = {"drain_timeout_s": 0.2, "drain_bytes": 0}
     with ProxyProcess(tmp_path / "proxy", scripted.base_url, **settings) as proxy:
         key, before = started(proxy, scripted)
         scripted.answers(lineless)
@@ -187,23 +192,9 @@ def test_streams_without_a_line_end_are_bounded(
         ([b"GET /v1/models HTTP/1.1\r\nHost: x\r\nX-A: ", *[b"a" * 8000] * 400], 431),
         ([b"GET /", *[b"a" * 8000] * 400], 431),
         ([b"\r\n" * 4000] * 400, 431),
-        (
-            [
-                b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n"
-                b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
-                *[b"X-A: b\r\n" * 1000] * 400,
-            ],
-            None,
-        ),
-        (
-            [
-                b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n"
-                b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n1;",
-                *[b"a" * 8000] * 400,
-            ],
-            None,
-        ),
-        ([b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 200] * 400, 200),
+        ([CHUNKED + b"0\r\n", *[b"X-A: b\r\n" * 1000] * 400], None),
+        ([CHUNKED + b"1;", *[b"a" * 8000] * 400], None),
+        ([b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 200] * 400, None),
     ],
     ids=["headers", "header", "target", "empty lines", "trailers", "chunk extension", "pipelined"],
 )
@@ -214,7 +205,7 @@ def test_floods_take_no_memory(
     flood: list[bytes],
     status: int | None,
 ) -> None:
-    settings = {"client_timeout_s": 2}
+    settings: dict[str, Any] = {"client_timeout_s": 2}
     with ProxyProcess(tmp_path / "proxy", scripted.base_url, **settings) as proxy:
         key, before = started(proxy, scripted)
         flooders = [clients.enter_context(Client(proxy.port)) for _ in range(30)]
@@ -298,7 +289,7 @@ def cpu_s(proxy: ProxyProcess) -> float:
 def test_an_endless_stream_is_not_drained_for_ever(
     scripted: ScriptedThread, tmp_path: Path
 ) -> None:
-    settings = {"drain_timeout_s": 30, "drain_bytes": MEBIBYTE}
+    settings: dict[str, Any] = {"drain_timeout_s": 30, "drain_bytes": MEBIBYTE}
     with ProxyProcess(tmp_path / "proxy", scripted.base_url, **settings) as proxy:
         key, _ = started(proxy, scripted)
         scripted.answers(endless)
@@ -311,7 +302,7 @@ def test_an_endless_stream_is_not_drained_for_ever(
 
 
 def test_a_subscription_has_so_many_drains(scripted: ScriptedThread, tmp_path: Path) -> None:
-    settings = {"drain_timeout_s": 60, "drains_per_subscription": 2}
+    settings: dict[str, Any] = {"drain_timeout_s": 60, "drains_per_subscription": 2}
     with ProxyProcess(tmp_path / "proxy", scripted.base_url, **settings) as proxy:
         key, _ = started(proxy, scripted)
 

@@ -9,5 +9,5 @@ from proxy.__main__ import main
 if __name__ == "__main__":
     few = int(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, few))
-    app.share_out = lambda _limit, clients, upstreams: (clients, upstreams)
+    app.share_out = lambda limit, clients, upstreams: (clients, upstreams)  # type: ignore[attr-defined]
     sys.exit(main(["serve"]))

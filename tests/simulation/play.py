@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from proxy.core.subscriptions import ApiKey
 from proxy.ledger.sqlite import SqliteLedger
@@ -69,7 +70,7 @@ output = 0.002
 max_output = 1000
 context_window = 10000
 """
-LIMITS = {
+LIMITS: dict[str, dict[str, Any]] = {
     "beta": {"spend_per_period": Decimal("0.26"), "spend_total": Decimal("0.30")},
     "gamma": {"concurrent_requests": 2, "requests_per_minute": 30, "tokens_per_minute": 3_000},
 }
@@ -285,10 +286,8 @@ def _leftovers(connection: sqlite3.Connection, path: Path) -> list[str]:
         problems.append(f"{workers} workers are entered")
     files = [file.name for file in path.parent.rglob("*") if file.is_file()]
     expected = {path.name, f"{path.name}.lock", f"{path.name}.lead"}
-    for name in files:
-        if name not in expected and not name.endswith("-shm") and not name.endswith("-wal"):
-            problems.append(f"the file {name} is left")
-    return problems
+    left = [name for name in files if name not in expected and not name.endswith(("-shm", "-wal"))]
+    return problems + [f"the file {name} is left" for name in left]
 
 
 def _overdrawn(connection: sqlite3.Connection) -> list[str]:
@@ -303,7 +302,7 @@ def _overdrawn(connection: sqlite3.Connection) -> list[str]:
         )
     )
     problems = []
-    if spent > LIMITS["beta"]["spend_total"]:  # type: ignore[operator]
+    if spent > LIMITS["beta"]["spend_total"]:
         problems.append(f"beta has spent {spent}")
     held = connection.execute(
         "SELECT count(*) FROM limit_states WHERE running <> 0"
@@ -328,7 +327,7 @@ def _tokens(connection: sqlite3.Connection) -> dict[int, dict[str, int]]:
     return tokens
 
 
-def _problem(  # noqa: PLR0917 - it is all that is known of a request
+def _problem(  # noqa: PLR0911 - a table in words, of all that is known
     state: str,
     owned: int,
     truth: Truth | None,

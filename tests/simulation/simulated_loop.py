@@ -21,7 +21,7 @@ class _Leap(selectors.BaseSelector):
     def __init__(self, loop: "SimulatedLoop") -> None:
         self._loop = loop
 
-    def register(self, *_: Any, **__: Any) -> selectors.SelectorKey:  # type: ignore[override]
+    def register(self, *_: Any, **__: Any) -> selectors.SelectorKey:
         return selectors.SelectorKey(0, 0, 0, None)
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
@@ -30,7 +30,7 @@ class _Leap(selectors.BaseSelector):
     def get_key(self, fileobj: Any) -> selectors.SelectorKey:
         raise KeyError(fileobj)
 
-    def get_map(self) -> dict[Any, selectors.SelectorKey]:  # type: ignore[override]
+    def get_map(self) -> dict[Any, selectors.SelectorKey]:
         return {}
 
     def select(self, timeout: float | None = None) -> list[Any]:

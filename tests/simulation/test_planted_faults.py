@@ -91,7 +91,7 @@ def events_are_not_idempotent(patch: pytest.MonkeyPatch) -> None:
 
 
 def requests_go_up_before_they_are_open(patch: pytest.MonkeyPatch) -> None:
-    open_, kept = Caller._open, set[asyncio.Task[None]]()
+    open_, kept = Caller._open, set[asyncio.Task[Any]]()
 
     async def hasty(self: Caller, *call: Any) -> None:
         kept.add(asyncio.get_running_loop().create_task(open_(self, *call)))

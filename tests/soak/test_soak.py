@@ -121,8 +121,9 @@ def play(tmp_path: Path, seconds: float) -> None:
             warm = proxy.rss_bytes
             time.sleep(seconds - min(WARM_S, seconds / 3))
         finally:
+            for stopping in (trouble.stopping, *(one.stopping for one in others)):
+                stopping.set()
             for thread in (trouble, *others):
-                thread.stopping.set()
                 thread.join()
             disk.mend()
             load.stop()

@@ -28,7 +28,7 @@ def run(margin_s: str = "0.5", failures: str = "0") -> int:
             return 1
         return work(settings, port, lifeline, report)
 
-    supervisor.Supervisor._fork = counted  # type: ignore[method-assign]
+    supervisor.Supervisor._fork = counted  # type: ignore[method-assign,assignment]
     supervisor.work = failing
     return main(["serve"])
 

@@ -3,6 +3,7 @@
 import signal
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_a_taken_port_is_told_in_one_sentence(
 
 def test_bad_prices_are_told_in_one_sentence(openai_like: UpstreamProcess, tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("currency = 3")
-    settings = {"workers": 2, "pricing_file": tmp_path / "bad.toml"}
+    settings: dict[str, Any] = {"workers": 2, "pricing_file": tmp_path / "bad.toml"}
     status, said = refused(ProxyProcess(tmp_path / "proxy", openai_like.base_url, **settings))
     assert status == 1
     assert "bad.toml" in said

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from proxy.ledger.locks import worker_path
 from tests.e2e.conftest import StartProxy
@@ -14,7 +15,7 @@ from tests.e2e.test_kill import Load, check_against_truth, completion
 from tests.proxy_process import ProxyProcess, UpstreamProcess, until
 from tests.workers.processes import by_worker, kill, serving, spread, workers
 
-KILLS = 8
+KILLS = 5
 
 
 def pid_of(proxy: ProxyProcess, worker_id: int) -> int:
@@ -86,7 +87,7 @@ def test_the_requests_of_a_killed_worker_are_abandoned_and_no_others(
 def test_workers_killed_at_random_under_load(openai_like: UpstreamProcess, tmp_path: Path) -> None:
     dice = random.Random(4)
     load = Load(clients=12)
-    settings = {"workers": 2, "access_log": "false"}
+    settings: dict[str, Any] = {"workers": 2, "access_log": "false"}
     with ProxyProcess(tmp_path / "proxy", openai_like.base_url, **settings) as proxy:
         proxy.start()
         load.start(proxy.key(), lambda: proxy.port)

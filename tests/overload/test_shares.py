@@ -1,0 +1,183 @@
+"""What one subscription, one address and one stranger may have."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from proxy.demo.scripted import Ending, steps, whole
+from proxy.errors import OverloadedError
+from proxy.ledger import pruning
+from proxy.ledger.sqlite import SqliteLedger
+from proxy.metering.drains import Drains
+from proxy.web.shares import MAX_ADDRESSES, OpenShares, Strangers, TooManyRequestsError
+from tests.e2e.raw_http import request
+from tests.ledger.calls import START_US, Caller, Clock, settlement, states
+from tests.overload.serving import OK, serving
+
+CHAT = "/v1/chat/completions"
+BODY = b'{"model":"gpt-4o","messages":[]}'
+MINUTE_US = 60_000_000
+
+
+async def test_one_subscription_has_its_share_of_what_may_run(tmp_path: Path) -> None:
+    async with serving(
+        tmp_path, max_open_requests=6, max_open_requests_per_subscription=3
+    ) as proxy:
+        greedy, modest = await proxy.key("greedy"), await proxy.key("modest")
+        assert (await proxy.ask(request(CHAT, key=greedy, body=BODY)))[0] == 200
+        await proxy.at_rest()
+        proxy.answers(steps(Ending.HANG))
+        for _ in range(3):
+            await (await proxy.connect()).send(request(CHAT, key=greedy, body=BODY))
+        while proxy.states().count("open") < 3:
+            await asyncio.sleep(0.01)
+        status, headers, said = await proxy.ask(request(CHAT, key=greedy, body=BODY))
+        assert (status, headers[b"retry-after"]) == (429, b"1")
+        assert json.loads(said)["error"]["code"] == "rate_limit_exceeded"
+        proxy.answers(steps(OK))
+        assert (await proxy.ask(request(CHAT, key=modest, body=BODY)))[0] == 200
+        proxy.answers(steps(Ending.HANG))
+        for _ in range(3):
+            await (await proxy.connect()).send(request(CHAT, key=modest, body=BODY))
+        while proxy.states().count("open") < 6:
+            await asyncio.sleep(0.01)
+        status, headers, said = await proxy.ask(request(CHAT, key=modest, body=BODY))
+        assert (status, headers[b"retry-after"]) == (503, b"1")
+        assert json.loads(said)["error"]["code"] == "proxy_overloaded"
+        assert proxy.upstream.connections <= 7
+        assert await proxy.leftovers() == {}
+
+
+async def test_unknown_keys_may_fail_so_often_from_one_address(tmp_path: Path) -> None:
+    async with serving(tmp_path, managed=False) as proxy:
+        assert (await proxy.ask(request(CHAT, key="sk-good", body=BODY)))[0] == 200
+        proxy.answers(steps(whole(401, b'{"error":{"message":"no"}}')))
+        statuses = [
+            (await proxy.ask(request(CHAT, key=f"sk-bad-{n}", body=BODY)))[0] for n in range(80)
+        ]
+        assert statuses[:58] == [401] * 58
+        assert statuses[-5:] == [429] * 5
+        assert len(proxy.states()) == 1 + statuses.count(401)
+        proxy.answers(steps(OK))
+        # Whose key is known to work is not concerned (the ledger's changes are seen soon).
+        while None in proxy.application.keys._keys.values():
+            await asyncio.sleep(0.01)
+        assert (await proxy.ask(request(CHAT, key="sk-good", body=BODY)))[0] == 200
+
+
+async def test_new_keys_that_work_are_welcome(tmp_path: Path) -> None:
+    async with serving(tmp_path, managed=False) as proxy:
+        for number in range(70):
+            answer = await proxy.ask(request(CHAT, key=f"sk-good-{number}", body=BODY))
+            assert answer[0] == 200
+
+
+def test_shares_come_back_as_they_were_taken() -> None:
+    shares = OpenShares(3, 2)
+    for owner in ("a", "a"):
+        shares.enter()
+        shares.claim(owner)
+    shares.enter()
+    with pytest.raises(TooManyRequestsError):
+        shares.claim("a")
+    shares.leave(None)
+    shares.enter()
+    shares.claim("b")
+    with pytest.raises(OverloadedError):
+        shares.enter()
+    for left in (None, "a", "a", "b"):
+        shares.leave(left)
+    assert (shares.total, shares._by_owner) == (0, {})
+
+
+def test_no_share_is_no_bound() -> None:
+    shares = OpenShares(10, 0)
+    for _ in range(10):
+        shares.enter()
+        shares.claim("a")
+    for _ in range(10):
+        shares.leave("a")
+    assert shares.total == 0
+
+
+def test_an_address_regains_its_allowance() -> None:
+    clock = Clock()
+    strangers = Strangers(clock, 60)
+    for _ in range(60):
+        strangers.enter("10.0.0.1")
+    with pytest.raises(TooManyRequestsError):
+        strangers.enter("10.0.0.1")
+    strangers.enter("10.0.0.2")
+    strangers.welcome("10.0.0.1")
+    strangers.enter("10.0.0.1")
+    clock.us += MINUTE_US // 60
+    strangers.enter("10.0.0.1")
+    with pytest.raises(TooManyRequestsError):
+        strangers.enter("10.0.0.1")
+    clock.us -= MINUTE_US
+    with pytest.raises(TooManyRequestsError):
+        strangers.enter("10.0.0.1")
+    strangers.welcome("never heard of")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("no:address", "no:address", True),
+        ("10.0.0.1", "10.0.0.2", False),
+    ],
+)
+def test_whose_address_it_is(one: str, other: str, same: bool) -> None:
+    strangers = Strangers(Clock(), 60)
+    strangers.enter(one)
+    strangers.enter(other)
+    assert strangers.remembered == (1 if same else 2)
+
+
+def test_addresses_are_forgotten() -> None:
+    strangers = Strangers(Clock(), 1)
+    for number in range(MAX_ADDRESSES + 100):
+        strangers.enter(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+    assert strangers.remembered == MAX_ADDRESSES
+
+
+def test_drains_are_counted_by_whose_they_are() -> None:
+    drains = Drains(2)
+    assert [drains.enter(owner) for owner in ("a", "a", "a", "b")] == [True, True, False, True]
+    assert drains.running == 3
+    for owner in ("a", "a", "b"):
+        drains.leave(owner)
+    assert (drains.running, drains._by_owner) == (0, {})
+
+
+async def test_failures_of_unknown_keys_are_pruned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "PAGE", 3)
+    clock, caller = Clock(), Caller()
+    ledger = await SqliteLedger.open_database(tmp_path / "ledger.db", clock)
+    kept = []
+    for number in range(10):
+        call = caller.call(digest=bytes([number]) * 32)
+        await ledger.open(call)
+        await ledger.settle(settlement(call, status=401))
+    working, running = caller.call(digest=b"w" * 32), caller.call(digest=b"r" * 32)
+    for call in (working, running):
+        await ledger.open(call)
+        kept.append(call.id)
+    await ledger.settle(settlement(working))
+    caller.at_us += 10_000_000
+    late = caller.call(digest=b"l" * 32)
+    await ledger.open(late)
+    await ledger.settle(settlement(late, status=401))
+    kept.append(late.id)
+    assert await ledger.prune_unowned(START_US) == 0
+    assert await ledger.prune_unowned(START_US + 5_000_000) == 10
+    assert sorted(states(tmp_path / "ledger.db")) == sorted(kept)
+    await ledger.close()
