@@ -13,6 +13,7 @@ from proxy.http.exchange import Exchange
 from proxy.http.held import HeldBytes
 from proxy.http.known import KnownHeaders
 from proxy.http.pace import BodyPace, unsent_bytes
+from proxy.http.refusals import head_too_large, malformed
 from proxy.http.render import render_bytes
 from proxy.wire.headers import Headers, RequestHead
 
@@ -35,13 +36,6 @@ class ConnectionLimits:
     client_timeout_s: float = 60.0
     keepalive_timeout_s: float = 75.0
     stalled_reader_s: float = 600.0
-
-
-class HeadTooLargeError(ClientError):
-    """The request's line and headers are over the limit."""
-
-    status = 431
-    code = "headers_too_large"
 
 
 class ServerConnection(asyncio.Protocol):
@@ -105,6 +99,9 @@ class ServerConnection(asyncio.Protocol):
         if self._tunnelled is not None:
             self._tunnelled.feed(data)
             return
+        if len(data) > self._limits.head_bytes and self._incoming is None:
+            self._received_at_once(data)
+            return
         if self._incoming is not None:
             self._expect_more()
         else:
@@ -118,14 +115,20 @@ class ServerConnection(asyncio.Protocol):
             self._upgraded(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             cause = error.__context__
-            self._refuse(cause if isinstance(cause, ClientError) else _malformed(error))
+            self._refuse(cause if isinstance(cause, ClientError) else malformed(error))
         else:
             if self._incoming is None:
                 if self._head_bytes > self._limits.head_bytes:
-                    self._refuse(_head_too_large(self._limits.head_bytes))
+                    self._refuse(head_too_large(self._limits.head_bytes))
             elif self._incoming.unclaimed:
                 # Only now: reading must go on once a body is whole, to see its client leave.
                 self.pause_reading()
+
+    def _received_at_once(self, data: bytes) -> None:
+        """Parse no more at a time than a head may have: its parts take more memory than itself."""
+        for at in range(0, len(data), self._limits.head_bytes):
+            if self._transport is not None and not self._transport.is_closing():
+                self.data_received(data[at : at + self._limits.head_bytes])
 
     def eof_received(self) -> bool:
         """Ask whoever serves a client that sends no more: gone, or still waiting for its answer?"""
@@ -212,7 +215,7 @@ class ServerConnection(asyncio.Protocol):
             return
         self._trailer_bytes += len(name) + len(value)
         if self._trailer_bytes > self._limits.head_bytes:
-            raise _head_too_large(self._limits.head_bytes)
+            raise head_too_large(self._limits.head_bytes)
 
     def on_headers_complete(self) -> None:
         """The head is whole: serve it now, or after those before it."""
@@ -249,7 +252,7 @@ class ServerConnection(asyncio.Protocol):
         if self._head_bytes > self._limits.head_bytes:
             size = sum(len(name) + len(value) for name, value in self._headers)
             if size > self._limits.head_bytes:
-                raise _head_too_large(self._limits.head_bytes)
+                raise head_too_large(self._limits.head_bytes)
         fields, memo, length = self._known.look_up(self._headers)
         path, _, query = self._url.partition(b"?")
         if not path.startswith(b"/"):
@@ -380,13 +383,3 @@ class ServerConnection(asyncio.Protocol):
         if self._current is None and not self._waiting:
             self.write(render_bytes(error))
         self.close()
-
-
-def _malformed(error: Exception) -> ClientError:
-    return ClientError(f"The request is not valid HTTP/1.1: {error}. Check the client.")
-
-
-def _head_too_large(limit: int) -> HeadTooLargeError:
-    return HeadTooLargeError(
-        f"The request's headers are larger than {limit:,} bytes. Send fewer or shorter ones."
-    )

@@ -228,7 +228,10 @@ class Limiting:
         of_keys: dict[tuple[int, int, int], int] = {}
         ends = [entry.first for entry in booked[1:]] + [len(events)]
         for entry, end in zip(booked, ends, strict=True):
-            self._book_one(connection, entry, events[entry.first : end], of_keys)
+            # Those of neighbours without a limit may lie between two entries: they are not its.
+            number = entry.settlement.request_id
+            own = [event for event in events[entry.first : end] if event[1] == number]
+            self._book_one(connection, entry, own, of_keys)
         if of_keys:
             rows = [(*slot, quantity) for slot, quantity in of_keys.items()]
             statements.ADD_TO_KEY_QUARTERS.run(connection, rows)

@@ -58,7 +58,7 @@ async def _play(path: Path, batches: list[list[tuple[str, int, RequestState]]]) 
                 end = settlement(call, usage(input=number + 1), state=state)
                 writes.append((call.id, str(state), ledger.settle(end)))
             elif opened:
-                ledger.settle(settlement(opened[number % len(opened)], state=state)).cancel()  # type: ignore[attr-defined]
+                ledger.settle(settlement(opened[number % len(opened)], state=state)).cancel()
         for request_id, state_, write in writes:
             outcome = await write
             if isinstance(outcome, Admission):

@@ -174,7 +174,7 @@ class Worker:
         self._dies_at = point
 
     def _fault(self, point: str) -> None:
-        if point == self._dies_at and not self.dead:
+        if point == self._dies_at and not self.dead and self.ledger is not None:
             if point.endswith("_commit"):
                 raise DiedError
             self.die()
@@ -193,7 +193,7 @@ class Worker:
 
     def die(self) -> None:
         """End: files are closed, locks are free, sockets are reset, nothing else is done."""
-        if self.dead:
+        if self.dead or self.ledger is None:  # what is half made has no parts yet to be taken away
             return
         self.dead = True
         self._pool.die()
