@@ -1,6 +1,6 @@
-"""What is refused before there is a request: bytes that are no HTTP, heads that are too large."""
+"""What is told to a client whose bytes can't be served at all."""
 
-from proxy.errors import ClientError
+from proxy.errors import ClientError, RequestTimedOutError
 
 
 class HeadTooLargeError(ClientError):
@@ -11,12 +11,18 @@ class HeadTooLargeError(ClientError):
 
 
 def malformed(error: Exception) -> ClientError:
-    """Say what the parser could not read."""
+    """Return the error for what is no HTTP."""
     return ClientError(f"The request is not valid HTTP/1.1: {error}. Check the client.")
 
 
 def head_too_large(limit: int) -> HeadTooLargeError:
-    """Say how large a head may be."""
+    """Return the error for a head of more than ``limit`` bytes, or of too many headers."""
     return HeadTooLargeError(
-        f"The request's headers are larger than {limit:,} bytes. Send fewer or shorter ones."
+        f"The request's headers are larger than {limit:,} bytes, or too many. Send fewer or "
+        "shorter ones."
     )
+
+
+def body_too_slow() -> RequestTimedOutError:
+    """Return the error for a body that does not come, or only in drops."""
+    return RequestTimedOutError("The request body did not arrive in time. Send it again, faster.")

@@ -37,12 +37,13 @@ class SeriesPrices:
 
     def __init__(self, book: LedgerBook) -> None:
         self._book = book
-        self._known: dict[tuple[int, int], UnitPrice] = {}
+        self.known: dict[tuple[int, int], UnitPrice] = {}
+        """By series and epoch: to look there first saves a call for each event."""
         self._dates: list[int] | None = None
 
     def forget(self) -> None:
         """Forget every price: the book may be another one."""
-        self._known.clear()
+        self.known.clear()
         self._dates = None
 
     def epoch(self, at_us: int) -> int:
@@ -58,11 +59,11 @@ class SeriesPrices:
     ) -> UnitPrice:
         """Return what a unit of a series costs at a moment of an epoch."""
         key = series_id, epoch
-        known = self._known.get(key)
+        known = self.known.get(key)
         if known is None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            known = self._known[key] = self._find(connection, series_id, at_us)
+            if len(self.known) >= _REMEMBERED:
+                self.known.clear()
+            known = self.known[key] = self._find(connection, series_id, at_us)
         return known
 
     def _find(self, connection: sqlite3.Connection, series_id: int, at_us: int) -> UnitPrice:

@@ -114,7 +114,13 @@ class Limiting:
         self, connection: sqlite3.Connection, calls: Sequence[OpenCall]
     ) -> list[Admission | Refusal]:
         """Admit each call that its owners' limits have room for, in their order."""
-        concerned = [self._owners_of_call(connection, call) for call in calls]
+        of = self._owners.of
+        concerned = [
+            of(connection, call.key.id, call.key.subscription_id, call.opened_at_us)
+            if call.key is not None
+            else ()
+            for call in calls
+        ]
         self._accounts.mark()
         self._accounts.load(
             connection,
@@ -133,14 +139,6 @@ class Limiting:
         """Take back what was decided: nothing of it was inserted."""
         self._accounts.undo()
         self.reserved.clear()
-
-    def _owners_of_call(
-        self, connection: sqlite3.Connection, call: OpenCall
-    ) -> tuple[LimitedOwner, ...]:
-        key = call.key
-        if key is None:
-            return ()
-        return self._owners.of(connection, key.id, key.subscription_id, call.opened_at_us)
 
     def _decide_one(
         self, connection: sqlite3.Connection, call: OpenCall, owners: tuple[LimitedOwner, ...]
@@ -297,8 +295,12 @@ class Limiting:
             return cost, pooled
         moment_us = events[0][4]
         epoch = self._prices.epoch(moment_us)
+        known = self._prices.known
         for _, _, _, series_id, _, quantity in events:
-            price, is_pooled = self._prices.unit(connection, series_id, epoch, moment_us)
+            unit = known.get((series_id, epoch))
+            if unit is None:
+                unit = self._prices.unit(connection, series_id, epoch, moment_us)
+            price, is_pooled = unit
             if is_pooled:
                 pooled = True
             elif price is not None:
