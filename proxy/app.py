@@ -107,6 +107,7 @@ class Application:
         self.upstreams = upstreams_of(settings, connections=upstreams)
         self.estimator = ThreadEstimator()
         self.spool = Spool(settings.spool_path, ledger.worker_id)
+        ledger.spooled = lambda: self.spool.pending > 0
         self.caller = Caller(
             ledger=ledger,
             settler=Settler(ledger, self.spool, timeout_s=settings.settle_timeout_s),

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
-from proxy.errors import ClientError, RequestTimedOutError
+from proxy.errors import ClientError
 from proxy.http.exchange import Exchange
 from proxy.http.held import HeldBytes
 from proxy.http.known import KnownHeaders
 from proxy.http.pace import BodyPace, unsent_bytes
-from proxy.http.refusals import head_too_large, malformed
+from proxy.http.refusals import body_too_slow, head_too_large, malformed
 from proxy.http.render import render_bytes
 from proxy.wire.headers import Headers, RequestHead
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 WRITE_HIGH_WATER_BYTES = 256 * 1024
 LINGER_S = 5.0
+MAX_HEADERS = 1000
+SMALL_HEAD_BYTES = 4096
+"""A head of no more than this is not too large, nor are its headers too many."""
 MAX_PIPELINED = 16
 """How many requests a client may send ahead of its answers before it is read no further."""
 MAX_WAITING = 256
@@ -99,16 +102,17 @@ class ServerConnection(asyncio.Protocol):
         if self._tunnelled is not None:
             self._tunnelled.feed(data)
             return
-        if len(data) > self._limits.head_bytes and self._incoming is None:
-            self._received_at_once(data)
-            return
         if self._incoming is not None:
             self._expect_more()
         else:
+            size = len(data)
+            if size > self._limits.head_bytes:
+                self._received_at_once(data)
+                return
             # Only a head's first bytes move the deadline: it must not be fed a byte at a time.
             if not self._head_bytes and self._current is None and not self._waiting:
                 self._read_by_s = self._loop.time() + self._limits.client_timeout_s
-            self._head_bytes += len(data)
+            self._head_bytes += size
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -118,7 +122,7 @@ class ServerConnection(asyncio.Protocol):
             self._refuse(cause if isinstance(cause, ClientError) else malformed(error))
         else:
             if self._incoming is None:
-                if self._head_bytes > self._limits.head_bytes:
+                if self._head_bytes > SMALL_HEAD_BYTES and self._is_too_large(self._head_bytes):
                     self._refuse(head_too_large(self._limits.head_bytes))
             elif self._incoming.unclaimed:
                 # Only now: reading must go on once a body is whole, to see its client leave.
@@ -172,10 +176,7 @@ class ServerConnection(asyncio.Protocol):
             return
         self._read_by_s = math.inf
         if self._incoming is not None:
-            late = RequestTimedOutError(
-                "The request body did not arrive in time. Send it again, faster."
-            )
-            self._incoming.fail(late)
+            self._incoming.fail(body_too_slow())
             self._incoming = None
             self.keep_alive = False
         elif self._lingering:
@@ -249,9 +250,9 @@ class ServerConnection(asyncio.Protocol):
 
     def _read_head(self) -> RequestHead:
         parser = self._parser
-        if self._head_bytes > self._limits.head_bytes:
+        if self._head_bytes > SMALL_HEAD_BYTES:
             size = sum(len(name) + len(value) for name, value in self._headers)
-            if size > self._limits.head_bytes:
+            if self._is_too_large(size):
                 raise head_too_large(self._limits.head_bytes)
         fields, memo, length = self._known.look_up(self._headers)
         path, _, query = self._url.partition(b"?")
@@ -271,6 +272,9 @@ class ServerConnection(asyncio.Protocol):
             upgrade=parser.should_upgrade(),
             memo=memo,
         )
+
+    def _is_too_large(self, size: int) -> bool:
+        return size > self._limits.head_bytes or len(self._headers) > MAX_HEADERS
 
     def _upgraded(self, rest: bytes) -> None:
         """After the head of an upgrade all bytes belong to the tunnel, or to nobody."""

@@ -79,11 +79,13 @@ class Booking:
 
     def finish(self, connection: sqlite3.Connection) -> None:
         """Write what is written once a transaction: call it before its commit."""
-        self._limiting.finish(connection)
+        if self._limiting.anyone:
+            self._limiting.finish(connection)
 
     def committed(self) -> None:
         """Tell what is now a fact."""
-        self._limiting.committed()
+        if self._limiting.anyone:
+            self._limiting.committed()
 
     def _refresh(self, connection: sqlite3.Connection) -> None:
         """Learn the configuration anew."""

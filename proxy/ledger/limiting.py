@@ -61,6 +61,7 @@ class Limiting:
     """The limits' side of a transaction; ``anyone`` tells whether there is any limit at all."""
 
     def __init__(self) -> None:
+        self.anyone = False
         self._book = LedgerBook()
         self._prices = SeriesPrices(self._book)
         self._owners = Owners(self._book)
@@ -68,11 +69,6 @@ class Limiting:
         self._rows: dict[int, _Row] = {}
         self._held: dict[int, tuple[Decimal | None, int]] = {}
         self.reserved: dict[int, tuple[Decimal | None, int]] = {}
-
-    @property
-    def anyone(self) -> bool:
-        """Whether anyone is limited, as of the configuration that is known."""
-        return self._owners.anyone
 
     def forget(self) -> None:
         """Forget what was done in a transaction that is rolled back, and who is limited."""
@@ -88,6 +84,7 @@ class Limiting:
         self.finish(connection)
         self._prices.forget()
         self._owners.refresh(connection)
+        self.anyone = self._owners.anyone
 
     def owners(
         self, connection: sqlite3.Connection, key_id: int | None, subscription_id: int, at_us: int
