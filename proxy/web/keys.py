@@ -5,6 +5,8 @@ from proxy.errors import UnauthorizedError
 from proxy.ledger.port import Ledger
 
 MAX_CACHED = 100_000
+REMEMBERED_BYTES = 256
+"""Longer secrets are hashed each time: nobody may fill the memory with made-up ones."""
 
 
 class KeyRing:
@@ -24,7 +26,9 @@ class KeyRing:
         """
         digest = self._digests.get(secret)
         if digest is None:
-            digest = self._digests[secret] = key_digest(secret)
+            digest = key_digest(secret)
+            if len(secret) <= REMEMBERED_BYTES:
+                self._digests[secret] = digest
         key = self._keys.get(digest)
         if key is None and (again or digest not in self._keys):
             key = await self._ledger.key(digest)

@@ -181,3 +181,13 @@ async def test_failures_of_unknown_keys_are_pruned(
     assert await ledger.prune_unowned(START_US + 5_000_000) == 10
     assert sorted(states(tmp_path / "ledger.db")) == sorted(kept)
     await ledger.close()
+
+
+async def test_made_up_secrets_are_not_remembered_at_length(tmp_path: Path) -> None:
+    async with serving(tmp_path) as proxy:
+        for number in range(20):
+            status, _, _ = await proxy.ask(
+                request(CHAT, key=f"{number}-" + "x" * 60_000, body=BODY)
+            )
+            assert status == 401
+        assert not proxy.application.keys._digests
