@@ -69,7 +69,7 @@ def operator(tmp_path: Path) -> Iterator[Operator]:
     shutil.copy(ROOT / "pricing.toml", tmp_path)
     command = tmp_path / ".venv" / "bin" / "weighbridge"
     command.parent.mkdir(parents=True)
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m proxy "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m proxy "$@"\n')
     command.chmod(command.stat().st_mode | stat.S_IEXEC)
     with UpstreamProcess(tmp_path / "upstream") as upstream:
         url = upstream.start().base_url
