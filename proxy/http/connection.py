@@ -24,7 +24,7 @@ WRITE_HIGH_WATER_BYTES = 256 * 1024
 LINGER_S = 5.0
 MAX_HEADERS = 1000
 SMALL_HEAD_BYTES = 4096
-"""A head of no more than this is not too large, nor are its headers too many."""
+"""In a head of no more than this the headers cannot be too many."""
 MAX_PIPELINED = 16
 """How many requests a client may send ahead of its answers before it is read no further."""
 MAX_WAITING = 256
@@ -47,6 +47,7 @@ class ServerConnection(asyncio.Protocol):
     def __init__(self, server: "Server") -> None:
         self._server = server
         self._limits = server.limits
+        self._small_head_bytes = min(SMALL_HEAD_BYTES, server.limits.head_bytes)
         self._loop = server.loop
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
@@ -122,7 +123,8 @@ class ServerConnection(asyncio.Protocol):
             self._refuse(cause if isinstance(cause, ClientError) else malformed(error))
         else:
             if self._incoming is None:
-                if self._head_bytes > SMALL_HEAD_BYTES and self._is_too_large(self._head_bytes):
+                size = self._head_bytes
+                if size > self._small_head_bytes and self._is_too_large(size):
                     self._refuse(head_too_large(self._limits.head_bytes))
             elif self._incoming.unclaimed:
                 # Only now: reading must go on once a body is whole, to see its client leave.
@@ -250,7 +252,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _read_head(self) -> RequestHead:
         parser = self._parser
-        if self._head_bytes > SMALL_HEAD_BYTES:
+        if self._head_bytes > self._small_head_bytes:
             size = sum(len(name) + len(value) for name, value in self._headers)
             if self._is_too_large(size):
                 raise head_too_large(self._limits.head_bytes)
