@@ -7,15 +7,16 @@ relaying it. What does not match exactly goes the general way.
 import re
 from typing import NamedTuple
 
+# Whole members are not repeated possessively: before Python 3.11.5 that could miss a match.
 _FLAT = rb'"(?!error"|usage")[a-z_]++":(?:"[^"\\]*+"|[\d.]++|null|true|false)'
 _NULL_USAGE = b',"usage":null'
-_REST = re.compile(rb"(?:," + _FLAT + rb")*+\}\n\n")
+_REST = re.compile(rb"(?:," + _FLAT + rb")*\}\n\n")
 
 PLAIN_CHUNK = re.compile(
-    rb"data: \{(?:" + _FLAT + rb",)*+"
+    rb"data: \{(?:" + _FLAT + rb",)*"
     rb'"choices":\[\{"index":0,"delta":\{"content":"(?P<text>[^"\\]*+)"\},'
     rb'(?:"logprobs":null,)?"finish_reason":null\}\](?P<usage>' + _NULL_USAGE + rb")?"
-    rb"(?:," + _FLAT + rb")*+\}\n\n"
+    rb"(?:," + _FLAT + rb")*\}\n\n"
 )
 """A whole frame. ``text`` is without escapes; ``usage`` the member that we asked for, if there.
 
