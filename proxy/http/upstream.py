@@ -84,6 +84,7 @@ class UpstreamConnection(asyncio.Protocol):
     def __init__(self, pool: "UpstreamPool") -> None:
         self._pool = pool
         self._loop = pool.loop
+        self._silence_timeout_s = pool.limits.silence_timeout_s
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._sink: AnswerSink | None = None
@@ -117,7 +118,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._sink.answer_data(data)
             return
         if not self._paused:
-            self.deadline = self._loop.time() + self._pool.limits.silence_timeout_s
+            self.deadline = self._loop.time() + self._silence_timeout_s
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -166,7 +167,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Give up on a silent upstream, or on an idle connection."""
         self.deadline = math.inf
         if self._sink is not None:
-            seconds = self._pool.limits.silence_timeout_s
+            seconds = self._silence_timeout_s
             self._fail(
                 UpstreamTimedOutError(
                     f"The upstream was silent for {seconds:g} seconds. Try again, or have the "
@@ -256,7 +257,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._bodiless = bodiless
         self._until_close = False
         self._request_sent = body is not None
-        self.deadline = self._loop.time() + self._pool.limits.silence_timeout_s
+        self.deadline = self._loop.time() + self._silence_timeout_s
         if self._transport is not None:
             self._transport.writelines((head, body) if body else (head,))
         else:
@@ -269,7 +270,7 @@ class UpstreamConnection(asyncio.Protocol):
     def write(self, data: bytes, *, chunked: bool) -> None:
         """Send a piece of the request's body."""
         if self._transport is not None:
-            self.deadline = self._loop.time() + self._pool.limits.silence_timeout_s
+            self.deadline = self._loop.time() + self._silence_timeout_s
             self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
 
     def finish_request(self, *, chunked: bool) -> None:
@@ -294,7 +295,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Go on taking the answer."""
         if self._paused and self._transport is not None and not self._transport.is_closing():
             self._paused = False
-            self.deadline = self._loop.time() + self._pool.limits.silence_timeout_s
+            self.deadline = self._loop.time() + self._silence_timeout_s
             self._transport.resume_reading()
 
     def close(self) -> None:

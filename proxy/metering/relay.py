@@ -75,21 +75,23 @@ class Relay:
 
     def answer_data(self, data: bytes) -> None:
         """Let the meter read a piece, and the client have what may go on."""
-        assert self.meter is not None  # noqa: S101 - data never comes before the head
-        out = self.meter.feed(data)
+        meter, exchange = self.meter, self._exchange
+        assert meter is not None  # noqa: S101 - data never comes before the head
+        out = meter.feed(data)
         if self._remaining is not None:
             self._remaining -= len(data)
             if self._remaining <= 0 and not self._released:
                 self._last = out
                 return
-        if self._exchange.gone:
+        if exchange.gone:
             self._drained_bytes += len(data)
             if self._drained_bytes > self._policy.drain_bytes:
                 self.stop(Ended.DRAIN_LIMIT)
         elif out:
-            self._start()
-            self._exchange.write(out)
-        if self.meter.completed:
+            if self._head:
+                self._start()
+            exchange.write(out)
+        if meter.completed:
             if self._released:
                 self._release_held()
             else:

@@ -6,7 +6,7 @@ all that follows it are held until the settlement is durable; ``take_held`` give
 
 from typing import Protocol
 
-from proxy.wire.answers import AnswerReader
+from proxy.wire.answers import TEXT_MAX, AnswerReader
 from proxy.wire.decoding import Decoder
 from proxy.wire.endpoints import Endpoint
 from proxy.wire.injected import without_null_usage
@@ -105,14 +105,26 @@ class StreamMeter:
         self._decoder = decoder
         self._splitter = FrameSplitter()
         self._held: list[bytes] = []
-        self._plain = PlainChunks()
+        self._plain = PlainChunks(answers.first_texts, hide=hide, room=TEXT_MAX)
         self._introduced = False
+        self._between_frames = False
         self.completed = False
 
     def feed(self, data: bytes) -> bytes:
         """Return the frames that may pass, edited where we asked for usage."""
+        if self._between_frames:
+            out = self._plain.relay(data)
+            if out is not None:
+                return out
         if self._decoder is not None:
             return self._feed_encoded(data)
+        out = self._feed_decoded(data)
+        self._between_frames = (
+            self._introduced and not self.completed and self._splitter.between_frames
+        )
+        return out
+
+    def _feed_decoded(self, data: bytes) -> bytes:
         completed = self.completed
         if completed:
             self._held.append(data)
@@ -131,11 +143,7 @@ class StreamMeter:
         assert self._decoder is not None  # noqa: S101 - the caller has looked
         plain = self._decoder.feed(data)
         if self._hide:
-            decoder, self._decoder = self._decoder, None
-            try:
-                return self.feed(plain)
-            finally:
-                self._decoder = decoder
+            return self._feed_decoded(plain)
         completed = self.completed
         for frame in () if completed else self._splitter.feed(plain):
             self._read(frame)
@@ -149,10 +157,9 @@ class StreamMeter:
 
     def _frame(self, frame: bytes) -> bytes:
         if self._introduced and not self.completed:
-            plain = self._plain.read(frame)
-            if plain is not None and self._answers.add_text(plain.text):
-                hides = self._hide and plain.usage_at >= 0
-                return frame[: plain.usage_at] + frame[plain.usage_end :] if hides else frame
+            out = self._plain.relay(frame)
+            if out is not None:
+                return out
         data = b"" if self.completed else self._read(frame)
         if self.completed:
             self._held.append(frame)

@@ -6,6 +6,7 @@ amount of it, and takes any shape: what it does not understand it leaves out.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -71,7 +72,7 @@ class _Part:
     """A choice or an item while it is being put together."""
 
     kind: str = ""
-    content: list[str] = field(default_factory=list)
+    content: list[str | bytes] = field(default_factory=list)
     refusal: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
     calls: dict[int, tuple[list[str], list[str]]] = field(default_factory=dict)
@@ -84,7 +85,7 @@ class _Part:
 
     def choice(self) -> AnswerChoice:
         return AnswerChoice(
-            content="".join(self.content),
+            content="".join(_decoded(self.content)),
             refusal="".join(self.refusal),
             reasoning="".join(self.reasoning),
             tool_calls=[_joined(self.calls[index]) for index in sorted(self.calls)],
@@ -121,13 +122,9 @@ class AnswerReader:
         if isinstance(payload.type, str):
             self._typed(payload.type, payload)
 
-    def add_text(self, text: bytes) -> bool:
-        """Take a piece of the first choice's text; False, and nothing, if it is no UTF-8."""
-        try:
-            self._keep(self._part(self._choices, 0).content, text.decode())
-        except UnicodeDecodeError:
-            return False
-        return True
+    def first_texts(self) -> list[str | bytes]:
+        """Return the pieces of the first choice's text, to append more; bytes are UTF-8."""
+        return self._part(self._choices, 0).content
 
     def json(self, body: bytes) -> None:
         """Take a whole answer."""
@@ -159,7 +156,7 @@ class AnswerReader:
         if isinstance(created, int | float) and self._created_s is None:
             self._created_s = int(created)
 
-    def _keep(self, texts: list[str], text: object) -> None:
+    def _keep(self, texts: list[str] | list[str | bytes], text: object) -> None:
         """Add ``text`` if it is one, as far as there is room."""
         if not isinstance(text, str) or not text:
             return
@@ -279,7 +276,7 @@ class AnswerReader:
     def _of_items(self) -> AnswerChoice:
         parts = [self._items[index] for index in sorted(self._items)]
         return AnswerChoice(
-            content="".join(text for part in parts for text in part.content),
+            content="".join(text for part in parts for text in _decoded(part.content)),
             refusal="".join(text for part in parts for text in part.refusal),
             reasoning="".join(text for part in parts for text in part.reasoning),
             tool_calls=[_joined(call) for part in parts for call in part.calls.values()],
@@ -302,7 +299,17 @@ def _texts(content: object) -> list[str]:
     ]
 
 
-def _texts_of(part: _Part, kind: str) -> list[str]:
+def _decoded(texts: list[str | bytes]) -> Iterable[str]:
+    """Give texts as such; a piece that is no UTF-8 says nothing, as anywhere in JSON."""
+    for text in texts:
+        if isinstance(text, str):
+            yield text
+        else:
+            with suppress(UnicodeDecodeError):
+                yield text.decode()
+
+
+def _texts_of(part: _Part, kind: str) -> list[str] | list[str | bytes]:
     if "arguments" in kind or "input" in kind:
         return part.call(0)[1]
     if "reasoning" in kind:
@@ -310,7 +317,7 @@ def _texts_of(part: _Part, kind: str) -> list[str]:
     return part.refusal if "refusal" in kind else part.content
 
 
-def _all_texts(part: _Part) -> Iterable[str]:
+def _all_texts(part: _Part) -> Iterable[str | bytes]:
     yield from (*part.content, *part.refusal, *part.reasoning)
     for name, arguments in part.calls.values():
         yield from (*name, *arguments)

@@ -27,6 +27,11 @@ class FrameSplitter:
         self._size = 0
         self._tail = b""
 
+    @property
+    def between_frames(self) -> bool:
+        """Whether nothing of a frame is kept: the next byte begins one."""
+        return not self._pieces
+
     def feed(self, data: bytes) -> list[bytes]:
         """Return the frames that ``data`` completes, each with its terminating empty line."""
         frames: list[bytes] = []

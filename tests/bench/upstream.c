@@ -4,7 +4,7 @@
  *
  * Of the request body it reads `stream`, `stream_options.include_usage`, `max_tokens` (how many
  * chunks) and `seed` (milliseconds between two). Every chunk carries the moment it was due, in
- * `system_fingerprint`, so that a client on this machine can tell how late it came. Streams are
+ * `obfuscation`, so that a client on this machine can tell how late it came. Streams are
  * spread evenly over the gap, as unrelated users are. GET /counts tells what was billed.
  * One thread, one epoll, one precise timer.
  */
@@ -130,11 +130,11 @@ static void put_chunk(Connection *c) {
     put_event(c, event, snprintf(event, sizeof event,
         "data: {\"id\":\"chatcmpl-CbenchBenchBenchBenchBenchBen\",\"object\":\"chat.completion.chunk\","
         "\"created\":1763700000,\"model\":\"gpt-4o-2024-08-06\",\"service_tier\":\"default\","
-        "\"system_fingerprint\":\"due-%016llx\",\"choices\":[{\"index\":0,\"delta\":{%s},"
-        "\"logprobs\":null,\"finish_reason\":%s}],%s\"obfuscation\":\"q8Zr2\"}\n\n",
-        (unsigned long long)c->due_us,
+        "\"system_fingerprint\":\"fp_bench\",\"choices\":[{\"index\":0,\"delta\":{%s},"
+        "\"logprobs\":null,\"finish_reason\":%s}],%s\"obfuscation\":\"due-%016llx\"}\n\n",
         c->sent == 0 ? "\"role\":\"assistant\",\"content\":\"\"" : last ? "" : "\"content\":\" weighed\"",
-        last ? "\"stop\"" : "null", c->usage ? "\"usage\":null," : ""));
+        last ? "\"stop\"" : "null", c->usage ? "\"usage\":null," : "",
+        (unsigned long long)c->due_us));
 }
 
 static void put_ending(Connection *c) {

@@ -11,7 +11,7 @@ from proxy.wire import plain_chunk as plain_chunk_module
 from proxy.wire.answer import StreamMeter
 from proxy.wire.answers import AnswerReader
 from proxy.wire.endpoints import CHAT_COMPLETIONS
-from proxy.wire.plain_chunk import PLAIN_CHUNK
+from proxy.wire.plain_chunk import MISSES_MAX, PLAIN_CHUNK, PlainChunks
 from proxy.wire.usage import RequestShape, UsageReader
 
 FIRST = b'data: {"created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n'
@@ -102,3 +102,25 @@ def test_both_ways_lead_to_the_same(
         text = json.dumps(value, separators=(",", ":"), ensure_ascii=ascii_only)
         frames.append(b"data: %b\n\n" % text.encode())
     assert crossed(frames, hide=hide) == the_long_way(frames, hide=hide)
+
+
+def relayed(room: int = 1 << 20) -> tuple[PlainChunks, list[str | bytes]]:
+    texts: list[str | bytes] = []
+    return PlainChunks(lambda: texts, hide=False, room=room), texts
+
+
+def test_no_more_text_is_kept_than_there_is_room_for() -> None:
+    chunks, texts = relayed(room=2 * len(OPENAI))
+    assert [chunks.relay(OPENAI) for _ in range(4)] == [OPENAI, OPENAI, None, None]
+    assert texts == [b" hello"] * 2
+
+
+def test_a_stream_of_another_kind_is_soon_left_to_the_long_way() -> None:
+    chunks, _ = relayed()
+    assert [chunks.relay(FIRST) for _ in range(MISSES_MAX)] == [None] * MISSES_MAX
+    assert chunks.relay(OPENAI) is None
+
+
+def test_a_long_answer_says_so_either_way() -> None:
+    long = OPENAI.replace(b" hello", b"x" * 1_000_000)
+    assert crossed([long] * 20, hide=True)[0] == the_long_way([long] * 20, hide=True)[0]
