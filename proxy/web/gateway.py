@@ -19,6 +19,8 @@ from proxy.errors import (
 from proxy.http.exchange import Exchange
 from proxy.http.render import respond_error
 from proxy.metering.call import Call, Caller, RefusedError, Request
+from proxy.metering.deferred import Deferrals
+from proxy.metering.objects import Deferral
 from proxy.metering.upstreams import Upstream, Upstreams
 from proxy.web.access_log import AccessLog, LogLine
 from proxy.web.keys import KeyRing
@@ -69,6 +71,7 @@ class Gateway:
         caller: Caller,
         ids: RequestIds,
         models: ModelGate,
+        deferrals: Deferrals,
         clock_us: Callable[[], int],
         access_log: AccessLog | None,
     ) -> None:
@@ -78,6 +81,7 @@ class Gateway:
         self._caller = caller
         self._ids = ids
         self._gate = models
+        self._deferrals = deferrals
         self._clock_us = clock_us
         self._log = access_log
         self._open = OpenShares(
@@ -136,6 +140,13 @@ class Gateway:
         if model:
             self._gate.admit(key, model)
         upstream = self._upstreams.choose(model)
+        deferral: Deferral | None = None
+        if endpoint is not None and endpoint.objects:
+            background = facts.background
+            deferral = await self._deferrals.of(
+                endpoint, head, key, upstream, background=background
+            )
+            upstream = upstream if deferral is None else deferral.upstream
         if endpoint is MODELS and self._upstreams.several:
             await self._models.answer(exchange, noted.text_id)
             return
@@ -167,6 +178,7 @@ class Gateway:
             unasked=unasked,
             managed=self._managed,
             attempt=_attempt(head),
+            deferral=deferral,
         )
         noted.measurement = await self._caller.carry(exchange, call)
         if noted.measurement is not None:
