@@ -115,17 +115,7 @@ class Application:
         self.finisher = Finisher(
             settler=settler, estimator=self.estimator, classifier=self.books, clock_us=now_us
         )
-        self.polls = Polls(
-            PollPolicy(
-                managed=settings.mode == "managed",
-                interval_s=settings.poll_interval_s,
-                lifetime_s=settings.deferred_lifetime_s,
-            ),
-            ledger=ledger,
-            finisher=self.finisher,
-            upstreams=self.upstreams,
-            clock_us=now_us,
-        )
+        self.polls = self._polls()
         self.caller = Caller(
             ledger=ledger,
             settler=settler,
@@ -153,6 +143,21 @@ class Application:
             held=HeldBytes(settings.max_held_bytes),
         )
         self._chores: list[asyncio.Task[None]] = []
+
+    def _polls(self) -> Polls:
+        settings = self.settings
+        policy = PollPolicy(
+            managed=settings.mode == "managed",
+            interval_s=settings.poll_interval_s,
+            lifetime_s=settings.deferred_lifetime_s,
+        )
+        return Polls(
+            policy,
+            ledger=self.ledger,
+            finisher=self.finisher,
+            upstreams=self.upstreams,
+            clock_us=now_us,
+        )
 
     def _router(self) -> Router:
         settings = self.settings

@@ -11,6 +11,7 @@ from proxy.metering.showing import Showing
 from proxy.metering.upstreams import Upstream, Upstreams
 from proxy.wire.endpoints import Endpoint, named_object
 from proxy.wire.headers import RequestHead
+from proxy.wire.request import RequestFacts
 
 
 class Deferrals:
@@ -37,10 +38,9 @@ class Deferrals:
         head: RequestHead,
         key: ApiKey | None,
         upstream: Upstream,
-        *,
-        background: bool,
-    ) -> Deferral | None:
-        """Return what a call of an endpoint with ``objects`` does; None: nothing that matters.
+        facts: RequestFacts,
+    ) -> Deferral:
+        """Return what a call of an endpoint with ``objects`` does.
 
         Errors: NotFoundError for an object that is not the caller's (managed mode),
         ConflictError for deleting one that still runs there.
@@ -48,14 +48,19 @@ class Deferrals:
         made_by = endpoint.made_by
         if made_by is None:
             return Making(
-                upstream, endpoint, head, self._finisher, self._polls, background=background
+                upstream,
+                endpoint,
+                head,
+                self._finisher,
+                self._polls,
+                background=facts.background,
             )
         object_id = named_object(endpoint, head.path)
         request = await self._find(object_id, key, upstream)
         if request is None:
             if self._managed:
                 raise _not_found(object_id)
-            return None
+            return Naming(upstream)
         upstream = self._by_name.get(request.upstream, upstream)
         if not request.waits:
             return Naming(upstream)

@@ -20,7 +20,6 @@ from proxy.http.exchange import Exchange
 from proxy.http.render import respond_error
 from proxy.metering.call import Call, Caller, RefusedError, Request
 from proxy.metering.deferred import Deferrals
-from proxy.metering.objects import Deferral
 from proxy.metering.upstreams import Upstream, Upstreams
 from proxy.web.access_log import AccessLog, LogLine
 from proxy.web.keys import KeyRing
@@ -140,13 +139,10 @@ class Gateway:
         if model:
             self._gate.admit(key, model)
         upstream = self._upstreams.choose(model)
-        deferral: Deferral | None = None
+        deferral = None
         if endpoint is not None and endpoint.objects:
-            background = facts.background
-            deferral = await self._deferrals.of(
-                endpoint, head, key, upstream, background=background
-            )
-            upstream = upstream if deferral is None else deferral.upstream
+            deferral = await self._deferrals.of(endpoint, head, key, upstream, facts)
+            upstream = deferral.upstream
         if endpoint is MODELS and self._upstreams.several:
             await self._models.answer(exchange, noted.text_id)
             return
