@@ -1,5 +1,8 @@
 """Which calls make, or name, an object of the upstream's that outlives them, and whose it is."""
 
+import asyncio
+from typing import Final
+
 from proxy.core.subscriptions import ApiKey
 from proxy.errors import ConflictError, NotFoundError
 from proxy.ledger.port import DeferredRequest, Ledger
@@ -12,6 +15,9 @@ from proxy.metering.upstreams import Upstream, Upstreams
 from proxy.wire.endpoints import Endpoint, named_object
 from proxy.wire.headers import RequestHead
 from proxy.wire.request import RequestFacts
+
+KEPT_WITHIN_S: Final = 0.1
+"""A stream tells its object's id while that is being kept: who names it at once waits a moment."""
 
 
 class Deferrals:
@@ -57,6 +63,9 @@ class Deferrals:
             )
         object_id = named_object(endpoint, head.path)
         request = await self._find(object_id, key, upstream)
+        if request is None and self._managed:
+            await asyncio.sleep(KEPT_WITHIN_S)
+            request = await self._find(object_id, key, upstream)
         if request is None:
             if self._managed:
                 raise _not_found(object_id)

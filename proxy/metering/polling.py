@@ -14,7 +14,7 @@ from typing import Final
 
 from proxy.core.ids import to_text
 from proxy.core.polling import Schedule
-from proxy.errors import LedgerUnavailableError, ProxyError
+from proxy.errors import ProxyError
 from proxy.http.fetch import Fetched, fetch
 from proxy.ledger.port import DeferredRequest, Ledger
 from proxy.metering.deferral import GONE, TOO_LONG
@@ -100,7 +100,7 @@ class Polls:
                 await asyncio.sleep(min(TICK_S, self._policy.interval_s))
                 try:
                     await self.look()
-                except LedgerUnavailableError as error:
+                except ProxyError as error:
                     log.warning("what is deferred has to wait: %s", error.message)
         finally:
             for task in self._asking:
