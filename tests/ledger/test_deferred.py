@@ -9,6 +9,7 @@ import pytest
 from proxy.core.limits import Window
 from proxy.core.usage import RequestState
 from proxy.errors import LedgerUnavailableError
+from proxy.ledger import verify as verification
 from proxy.ledger.deferred import REPEATED_NOTE
 from proxy.ledger.port import DeferredObject, OpenCall, Settlement
 from proxy.ledger.spool import Spool, read_file, write_line
@@ -187,3 +188,27 @@ async def test_a_closed_ledger_says_so(path: Path) -> None:
     await ledger.close()
     with pytest.raises(LedgerUnavailableError):
         await ledger.settle(deferral(call))
+
+
+async def test_verify_holds_objects_to_their_requests(
+    ledger: SqliteLedger, caller: Caller, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "PAGE", 2)
+    key = await make_key(ledger)
+    other = await make_key(ledger, "other")
+    for number in range(5):
+        call = caller.call(key)
+        await ledger.open(call)
+        await ledger.settle(deferral(call, DeferredObject("default", f"resp_{number}")))
+    assert differences(path) == []
+    with database(path) as connection:
+        connection.execute(
+            "UPDATE deferred SET subscription_id = ? WHERE object_id = 'resp_3'",
+            (other.subscription_id,),
+        )
+    assert [found.what for found in differences(path)] == ["object"]
+    with database(path) as connection:
+        connection.execute("DELETE FROM requests")  # as pruning does
+    assert differences(path) == []
+    (found, *_) = await ledger.deferred("resp_1")
+    assert (found.waits, found.subscription_id) == (False, key.subscription_id)
