@@ -114,10 +114,14 @@ class Polls:
         room = ASKED_AT_ONCE - len(self._asking)
         due = [w for w in self._watched.values() if w.due_s <= now_s and not w.asked]
         for watch in sorted(due, key=lambda each: each.due_s)[:room]:
-            watch.asked = True
-            task = self._loop.create_task(self._ask_in_turn(watch))
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+            self._start(watch)
+
+    def _start(self, watch: Watch) -> asyncio.Task[None]:
+        watch.asked = True
+        task = self._loop.create_task(self._ask_in_turn(watch))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+        return task
 
     def remember(
         self, upstream: Upstream, endpoint: Endpoint, object_id: str, target: str, headers: Headers
@@ -148,10 +152,10 @@ class Polls:
         self._watched.pop((request.upstream, request.object_id), None)
 
     async def ask(self, request: DeferredRequest) -> None:
-        """Ask now (managed mode). What can't be learnt is learnt later."""
+        """Ask now (managed mode), unless as many are asked about; it is learnt later then."""
         watch = self._watch_of(request)
-        if watch is not None:
-            await self._ask(watch)
+        if watch is not None and len(self._asking) < ASKED_AT_ONCE:
+            await asyncio.wait([self._start(watch)])
 
     async def _discover(self) -> None:
         page = await self._ledger.waiting(after=self._after, limit=PAGE)
