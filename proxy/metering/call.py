@@ -16,7 +16,9 @@ from proxy.http.exchange import Exchange
 from proxy.ledger.port import Ledger, OpenCall, Refusal, Settlement
 from proxy.ledger.recovery import estimate
 from proxy.metering.asking import FirstWord
+from proxy.metering.classifying import Classifier
 from proxy.metering.estimator import Estimator
+from proxy.metering.objects import Deferral
 from proxy.metering.outcome import Ended, Outcome, measure, needs_estimate, succeeded
 from proxy.metering.relay import DisconnectPolicy, Relay
 from proxy.metering.settling import Settler
@@ -50,13 +52,6 @@ def no_fault(_: str) -> None:
     """Let every named point pass."""
 
 
-class Classifier(Protocol):
-    """The price book's say at settlement: which context class a request is in."""
-
-    def context_class(self, model_reported: str, model_requested: str, input_tokens: int) -> str:
-        """Return ``""`` or the class's name."""
-
-
 class Call(msgspec.Struct, kw_only=True):
     """A request that is authenticated and read, ready to be opened and sent.
 
@@ -86,6 +81,8 @@ class Call(msgspec.Struct, kw_only=True):
     unasked: "Callable[[], Request] | None" = None
     managed: bool
     attempt: int = 0
+    deferral: Deferral | None = None
+    """What it does to an object of the upstream's that outlives it."""
 
     @property
     def endpoint_name(self) -> str:
@@ -267,6 +264,9 @@ class Caller:
     async def _measure(self, call: Call, relay: Relay, reading: "_Reading") -> Measurement:
         call.learn()
         outcome = reading.outcome(relay)
+        later = None if call.deferral is None else call.deferral.later(outcome)
+        if later is not None:
+            return later
         if not needs_estimate(outcome):
             return measure(outcome, None)
         estimated = await self._estimator.estimate(
@@ -281,6 +281,7 @@ class Caller:
     async def _settle(self, call: Call, relay: Relay, measurement: Measurement) -> None:
         usage = measurement.usage
         model = usage.model or call.model
+        made = None if call.deferral is None else await call.deferral.settle()
         await self._settler.settle(
             Settlement(
                 request_id=call.id,
@@ -295,6 +296,7 @@ class Caller:
                 context_class=self.classifier.context_class(model, call.model, usage.input_tokens),
                 upstream_status=relay.status,
                 measurement=measurement,
+                object=made,
             )
         )
 
@@ -348,6 +350,8 @@ class _Reading:
             self._meter = PassMeter()
         else:
             self._meter = BodyMeter(self._usage, self._text_reader(), decoder)
+        if call.deferral is not None:
+            self._meter = call.deferral.attend(call, head, self._meter, self._usage)
         headers = downward(head, managed=call.managed, edited=hide)
         if self._allowance is not None:
             headers = with_limits(headers, self._allowance)

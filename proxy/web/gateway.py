@@ -19,6 +19,7 @@ from proxy.errors import (
 from proxy.http.exchange import Exchange
 from proxy.http.render import respond_error
 from proxy.metering.call import Call, Caller, RefusedError, Request
+from proxy.metering.deferred import Deferrals
 from proxy.metering.upstreams import Upstream, Upstreams
 from proxy.web.access_log import AccessLog, LogLine
 from proxy.web.keys import KeyRing
@@ -69,6 +70,7 @@ class Gateway:
         caller: Caller,
         ids: RequestIds,
         models: ModelGate,
+        deferrals: Deferrals,
         clock_us: Callable[[], int],
         access_log: AccessLog | None,
     ) -> None:
@@ -78,6 +80,7 @@ class Gateway:
         self._caller = caller
         self._ids = ids
         self._gate = models
+        self._deferrals = deferrals
         self._clock_us = clock_us
         self._log = access_log
         self._open = OpenShares(
@@ -136,6 +139,10 @@ class Gateway:
         if model:
             self._gate.admit(key, model)
         upstream = self._upstreams.choose(model)
+        deferral = None
+        if endpoint is not None and endpoint.objects:
+            deferral = await self._deferrals.of(endpoint, head, key, upstream, facts)
+            upstream = deferral.upstream
         if endpoint is MODELS and self._upstreams.several:
             await self._models.answer(exchange, noted.text_id)
             return
@@ -167,6 +174,7 @@ class Gateway:
             unasked=unasked,
             managed=self._managed,
             attempt=_attempt(head),
+            deferral=deferral,
         )
         noted.measurement = await self._caller.carry(exchange, call)
         if noted.measurement is not None:
