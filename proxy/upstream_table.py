@@ -22,7 +22,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from proxy.errors import SettingsError
-from proxy.http.upstream import Origin, UpstreamLimits, UpstreamPool
+from proxy.http.connecting import Origin, UpstreamLimits
+from proxy.http.upstream import UpstreamPool
 from proxy.metering.upstreams import Upstream, Upstreams
 from proxy.settings import BaseUrl, Secret, Settings, header_safe, variable
 from proxy.wire.headers import Headers

@@ -1,10 +1,39 @@
-"""Why a connection to an upstream could not be made, as an error that says whose fault it is."""
+"""Where an upstream is, and why a connection to it could not be made: whose fault that is."""
 
 import errno
+from dataclasses import dataclass
+from functools import cached_property
 
 from proxy.errors import OverloadedError, ProxyError, UpstreamUnreachableError
 
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where an upstream is; ``base_path`` is put before each path (``/v1``)."""
+
+    scheme: str
+    host: str
+    port: int
+    base_path: str
+
+    @cached_property
+    def authority(self) -> bytes:
+        """The value of the Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = 443 if self.scheme == "https" else 80
+        return (host if self.port == default else f"{host}:{self.port}").encode("ascii")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamLimits:
+    """Bounds of the pool; seconds."""
+
+    connections: int = 10_000
+    connect_timeout_s: float = 10.0
+    silence_timeout_s: float = 600.0
+    idle_s: float = 15.0
 
 
 def cannot_connect(place: str, error: Exception) -> ProxyError:

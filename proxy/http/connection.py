@@ -44,34 +44,6 @@ class ConnectionLimits:
 class ServerConnection(asyncio.Protocol):
     """One client's connection; its requests are answered one after the other."""
 
-    __slots__ = (
-        "_current",
-        "_head_bytes",
-        "_headers",
-        "_incoming",
-        "_known",
-        "_limits",
-        "_lingering",
-        "_loop",
-        "_pace",
-        "_parser",
-        "_read_by_s",
-        "_reading",
-        "_server",
-        "_small_head_bytes",
-        "_task",
-        "_trailer_bytes",
-        "_tunnelled",
-        "_unsent_bytes",
-        "_url",
-        "_waiting",
-        "_write_by_s",
-        "_write_paused",
-        "keep_alive",
-        "peer",
-        "transport",
-    )
-
     def __init__(self, server: "Server") -> None:
         self._server = server
         self._limits = server.limits

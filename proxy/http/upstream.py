@@ -9,8 +9,6 @@ import asyncio
 import math
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol, cast
 
 import httptools
@@ -21,7 +19,7 @@ from proxy.errors import (
     UpstreamError,
     UpstreamTimedOutError,
 )
-from proxy.http.connecting import cannot_connect
+from proxy.http.connecting import Origin, UpstreamLimits, cannot_connect
 from proxy.http.deadlines import Deadlines
 from proxy.wire.headers import AnswerHead, Headers
 
@@ -51,55 +49,14 @@ class AnswerSink(Protocol):
         """The upstream takes more of the request's body."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """Where an upstream is; ``base_path`` is put before each path (``/v1``)."""
-
-    scheme: str
-    host: str
-    port: int
-    base_path: str
-
-    @cached_property
-    def authority(self) -> bytes:
-        """The value of the Host header."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        default = 443 if self.scheme == "https" else 80
-        return (host if self.port == default else f"{host}:{self.port}").encode("ascii")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamLimits:
-    """Bounds of the pool; seconds."""
-
-    connections: int = 10_000
-    connect_timeout_s: float = 10.0
-    silence_timeout_s: float = 600.0
-    idle_s: float = 15.0
-
-
 class UpstreamConnection(asyncio.Protocol):
     """One connection; between two requests it waits in the pool."""
 
     __slots__ = (
-        "_bodiless",
-        "_head_bytes",
-        "_headers",
-        "_informational",
-        "_loop",
-        "_parser",
-        "_paused",
-        "_pool",
-        "_request_chunked",
-        "_request_sent",
-        "_silence_timeout_s",
-        "_sink",
-        "_status",
-        "_transport",
-        "_tunnelled",
-        "_until_close",
-        "deadline",
-    )
+        "_bodiless", "_head_bytes", "_headers", "_informational", "_loop", "_parser", "_paused",
+        "_pool", "_request_sent", "_silence_timeout_s", "_sink", "_status", "_transport",
+        "_tunnelled", "_until_close", "deadline",
+    )  # fmt: skip
 
     def __init__(self, pool: "UpstreamPool") -> None:
         self._pool = pool
@@ -113,7 +70,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._until_close = False
         self._informational = False
         self._request_sent = True
-        self._request_chunked = False
         self._status = b""
         self._head_bytes = 0
         self._tunnelled = False
