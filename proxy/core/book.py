@@ -124,8 +124,10 @@ class PriceBook:
 
         It is fixed at settlement: the highest threshold of any version that the input is above.
         """
-        model = self.match(reported, requested)
-        starts = self._classes.get(model.name, ()) if model else ()
+        found = self._matcher.find(reported) or self._matcher.find(requested)
+        starts = self._classes.get(found.model.name) if found else None
+        if not starts:
+            return ""
         return class_text(max((s for s in starts if input_tokens > s), default=0))
 
     def quote(

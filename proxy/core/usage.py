@@ -1,7 +1,8 @@
 """What was used: metrics, disjoint token types, and one request's usage."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 class Metric(StrEnum):
@@ -53,8 +54,7 @@ class RequestState(StrEnum):
 UNSETTLED = frozenset({RequestState.OPEN, RequestState.DEFERRED})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quantity:
+class Quantity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """So much of one type of one metric.
 
     ``type`` is a :class:`TokenType` for tokens; for images ``"{quality}/{size}"``; for tool calls
@@ -76,8 +76,7 @@ class Quantity:
             raise ValueError(msg)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One answer's usage, split into disjoint quantities (zero ones are left out).
 
     ``model`` and ``service_tier`` are as the *answer* names them. ``input_tokens`` counts all
@@ -95,11 +94,10 @@ class Usage:
     @property
     def tokens(self) -> int:
         """The sum over all token types: what the provider says was billed."""
-        return sum(q.quantity for q in self.quantities if q.metric is Metric.TOKENS)
+        return sum([q.quantity for q in self.quantities if q.metric is Metric.TOKENS])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
+class Measurement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The end of a request: its final state, and the usage that is billed for it.
 
     ``raw`` is the usage as the provider sent it (bounded), or ``b""``.

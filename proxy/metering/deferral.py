@@ -1,6 +1,6 @@
 """What is billed for an object whose usage came later, or never: pure decisions."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from proxy.core.usage import Measurement, RequestState
 from proxy.ledger.recovery import estimate

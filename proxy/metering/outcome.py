@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from proxy.core.usage import (
     OUTPUT_TYPES,
     Measurement,
@@ -25,8 +27,7 @@ class Ended(StrEnum):
     SHUTDOWN = "shutdown"
 
 
-@dataclass(slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, kw_only=True, gc=False):
     """What was seen of one answer.
 
     ``status`` is None where no answer came. ``sent``: the request went up whole. ``completed``:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import cast
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from proxy.core.ids import RequestIds, to_text
@@ -247,9 +246,9 @@ class Gateway:
         self, upstream: Upstream, head: RequestHead, *, asked: bool, ours: bool
     ) -> bytes:
         """Write all headers but the length: the same for most requests of a connection."""
-        known = head.memo.get((upstream, asked, ours))
+        known: bytes | None = head.memo.get((upstream, asked, ours))
         if known is not None:
-            return cast("bytes", known)
+            return known
         headers = upward(head, credentials=upstream.credentials, edited=asked, rewritten=ours)
         if upstream.kind is UpstreamKind.ANTHROPIC and b"anthropic-version" not in head.fields:
             headers.append((b"anthropic-version", ANTHROPIC_VERSION))
@@ -271,7 +270,7 @@ class Gateway:
                 path=exchange.head.path,
                 model=noted.model,
                 status=exchange.status,
-                state="" if measurement is None else measurement.state.value,
+                state="" if measurement is None else measurement.state,
                 tokens=0 if measurement is None else measurement.usage.tokens,
                 ms=(self._clock_us() - opened_at_us) // 100 / 10,
             )

@@ -1,6 +1,6 @@
 """Which path is whose."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 from proxy.errors import MethodNotAllowedError, NotFoundError
 from proxy.http.exchange import Exchange
@@ -11,6 +11,7 @@ from proxy.web.invoice import InvoiceViews
 from proxy.web.usage import UsageViews
 from proxy.wire.upstream_paths import AZURE_PREFIX
 
+_OF_THE_API = ("/v1/", AZURE_PREFIX)
 View = Callable[[Exchange], Awaitable[None]]
 
 
@@ -37,12 +38,14 @@ class Router:
             "/readyz": self._ready,
         }
 
-    async def handle(self, exchange: Exchange) -> None:
-        """Serve one request."""
+    def handle(self, exchange: Exchange) -> Coroutine[None, None, None]:
+        """Return what serves one request."""
+        if exchange.head.path.startswith(_OF_THE_API):
+            return self._gateway.handle(exchange)
+        return self._view(exchange)
+
+    async def _view(self, exchange: Exchange) -> None:
         head = exchange.head
-        if head.path.startswith(("/v1/", AZURE_PREFIX)):
-            await self._gateway.handle(exchange)
-            return
         view = self._views.get(head.path)
         if view is None:
             raise NotFoundError(

@@ -167,4 +167,9 @@ def downward(answer: AnswerHead, *, managed: bool, edited: bool) -> Headers:
         dropped |= _ACCOUNT
     if edited:
         dropped |= _OF_THE_BODY
+    fields = answer.fields
+    if len(fields) == len(answer.headers):
+        # No name comes twice: they are in lower case already, in the same order.
+        named = zip(answer.headers, fields, strict=True)
+        return [pair for pair, name in named if name not in dropped]
     return [pair for pair in answer.headers if pair[0].lower() not in dropped]

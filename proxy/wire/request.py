@@ -38,7 +38,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _ESCAPED_LETTER = re.compile(rb"\\u00[5-7]")
 _MOST = (1 << 63) - 1
 """A count over this is none: no database keeps it."""
-_NAMES = tuple((name, b'"%b"' % name.encode()) for name in _Decisive.__struct_fields__)
+_QUOTED = tuple(b'"%b"' % name.encode() for name in _Decisive.__struct_fields__)
 
 
 class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -82,19 +82,16 @@ def read_facts(body: bytes, *, strict: bool) -> RequestFacts:
     model = _read(found.model)
     options = _read_options(found.stream_options)
     asked = _read(options.get("include_usage", _ABSENT)) if options else None
-    tier, store = _read(found.service_tier), _read(found.store)
-    background = _read(found.background)
+    tier = None if found.service_tier is _ABSENT else _read(found.service_tier)
+    store = None if found.store is _ABSENT else _read(found.store)
+    background = None if found.background is _ABSENT else _read(found.background)
     return RequestFacts(
         model=model if isinstance(model, str) else "",
-        stream=_read(found.stream) is True,
+        stream=found.stream is not _ABSENT and _read(found.stream) is True,
         include_usage=asked is True,
         may_ask=options is not None and (asked is None or isinstance(asked, bool)),
-        n=_integer(found.n),
-        max_output_tokens=_first(
-            _integer(found.max_completion_tokens),
-            _integer(found.max_output_tokens),
-            _integer(found.max_tokens),
-        ),
+        n=None if found.n is _ABSENT else _integer(found.n),
+        max_output_tokens=_most_output(found),
         service_tier=tier if isinstance(tier, str) else None,
         store=None if store is None else store is not False,
         background=background is not None and background is not False,
@@ -172,8 +169,8 @@ def _refuse(what: str, *, strict: bool) -> RequestFacts:
 
 def _repeats(body: bytes, found: _Decisive) -> bool:
     """Whether a decisive member's name stands in the body twice: as a member, or elsewhere."""
-    for name, quoted in _NAMES:
-        if getattr(found, name) is not _ABSENT and body.find(quoted) != body.rfind(quoted):
+    for value, quoted in zip(msgspec.structs.astuple(found), _QUOTED, strict=True):
+        if value is not _ABSENT and body.find(quoted) != body.rfind(quoted):
             return True
     return False
 
@@ -197,8 +194,12 @@ def _integer(raw: msgspec.Raw) -> int | None:
     return value if 0 <= value <= _MOST else None
 
 
-def _first(*values: int | None) -> int | None:
-    return next((value for value in values if value is not None), None)
+def _most_output(found: _Decisive) -> int | None:
+    for raw in (found.max_completion_tokens, found.max_output_tokens, found.max_tokens):
+        value = None if raw is _ABSENT else _integer(raw)
+        if value is not None:
+            return value
+    return None
 
 
 def _read_options(raw: msgspec.Raw) -> dict[str, msgspec.Raw] | None:

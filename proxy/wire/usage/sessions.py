@@ -6,8 +6,10 @@ share a socket, so an event's identity is its response's.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from proxy.core.usage import Usage
 from proxy.wire.endpoints import RESPONSES, TRANSCRIPTIONS
