@@ -50,6 +50,13 @@ def no_fault(_: str) -> None:
     """Let every named point pass."""
 
 
+class Stoppable(Protocol):
+    """What carries an answer, and can be told to end."""
+
+    def stop(self, ended: Ended) -> None:
+        """Take no more from the upstream."""
+
+
 class Classifier(Protocol):
     """The price book's say at settlement: which context class a request is in."""
 
@@ -135,7 +142,7 @@ class Caller:
         self._policy = policy
         self._clock_us = clock_us
         self._fault = fault
-        self._running: set[Relay] = set()
+        self.running: set[Stoppable] = set()
         self.classifier = classifier
 
     async def carry(self, exchange: Exchange, call: Call) -> Measurement | None:
@@ -144,18 +151,18 @@ class Caller:
         Errors: what the client is to be told, if its answer has not begun.
         """
         self._fault("opening")
-        allowance = await self._open(call)
+        allowance = await self.admit(call)
         self._fault("opened")
         shape = RequestShape(model=call.model)
         usage = UsageReader(call.endpoint, shape) if call.endpoint else None
         reading = _Reading(call, usage, allowance)
         relay = Relay(exchange, self._policy, reading.begin)
-        self._running.add(relay)
+        self.running.add(relay)
         try:
             return await self._carry(exchange, call, relay, reading)
         finally:
             relay.stop(Ended.SHUTDOWN)  # of one that has ended, nothing is stopped
-            self._running.discard(relay)
+            self.running.discard(relay)
             # Exchange and relay hold each other: parted, they go at once, without the collector.
             exchange.listener = None
 
@@ -198,12 +205,12 @@ class Caller:
 
     async def stop_all(self) -> None:
         """Take no more from any upstream: what has come is settled as it is."""
-        for relay in list(self._running):
+        for relay in list(self.running):
             relay.stop(Ended.SHUTDOWN)
-        while self._running:  # noqa: ASYNC110 - once, at the end: not worth an event a call
+        while self.running:  # noqa: ASYNC110 - once, at the end: not worth an event a call
             await asyncio.sleep(0.01)
 
-    async def _open(self, call: Call) -> Allowance | None:
+    async def admit(self, call: Call) -> Allowance | None:
         """Have the request admitted; return what its client may be told of its limits."""
         key = call.key
         asked = OpenCall(
@@ -279,23 +286,25 @@ class Caller:
         return measure(outcome, estimated)
 
     async def _settle(self, call: Call, relay: Relay, measurement: Measurement) -> None:
+        await self._settler.settle(self.settlement(call, relay.status, measurement))
+
+    def settlement(self, call: Call, status: int | None, measurement: Measurement) -> Settlement:
+        """Write what the ledger is to know of a call's end, or of a part of its usage."""
         usage = measurement.usage
         model = usage.model or call.model
-        await self._settler.settle(
-            Settlement(
-                request_id=call.id,
-                opened_at_us=call.opened_at_us,
-                settled_at_us=self._clock_us(),
-                key=call.key,
-                key_digest=call.key_digest,
-                key_prefix=call.key_prefix,
-                model_requested=call.model,
-                model=model,
-                service_tier=usage.service_tier or "default",
-                context_class=self.classifier.context_class(model, call.model, usage.input_tokens),
-                upstream_status=relay.status,
-                measurement=measurement,
-            )
+        return Settlement(
+            request_id=call.id,
+            opened_at_us=call.opened_at_us,
+            settled_at_us=self._clock_us(),
+            key=call.key,
+            key_digest=call.key_digest,
+            key_prefix=call.key_prefix,
+            model_requested=call.model,
+            model=model,
+            service_tier=usage.service_tier or "default",
+            context_class=self.classifier.context_class(model, call.model, usage.input_tokens),
+            upstream_status=status,
+            measurement=measurement,
         )
 
 
