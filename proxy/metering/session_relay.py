@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from proxy.errors import ProxyError, UpstreamError
+from proxy.errors import OverloadedError, ProxyError, UpstreamError
 from proxy.http.exchange import Exchange
 from proxy.http.render import error_body
 from proxy.http.upstream import UpstreamConnection
@@ -28,6 +28,7 @@ REFUSAL_BYTES_MAX: Final = 1 << 20
 NORMAL: Final = 1000
 GOING_AWAY: Final = 1001
 POLICY: Final = 1008
+TRY_AGAIN_LATER: Final = 1013
 Append = Callable[[SessionUsage], Awaitable[ProxyError | None]]
 """Makes usage durable; returns why the session may not go on, if it may not."""
 
@@ -185,7 +186,8 @@ class SessionRelay:
                 self._write(piece.data)
                 if refused is not None:
                     self._cut_short = True  # after a whole message
-                    self._dismiss(POLICY, refused)
+                    overloaded = isinstance(refused, OverloadedError)
+                    self._dismiss(TRY_AGAIN_LATER if overloaded else POLICY, refused)
             if self._drain.running and not self._meter.running:
                 self._hang_up(Ended.CANCELLED)
             if self.ended is not None:

@@ -111,6 +111,56 @@ async def test_a_session_ends_where_its_budget_does(
         assert (spend["spent"], spend["reserved"]) == ("6.20", "0.00")
 
 
+async def test_a_limited_session_does_not_go_on_while_its_usage_is_in_the_spool(
+    upstream: SocketUpstream, start_proxy: StartProxy, tmp_path: Path
+) -> None:
+    prices = tmp_path / "prices.toml"
+    prices.write_text(
+        '[models."gpt-realtime"]\ninput = 1\noutput = 1\ninput_audio = 1\noutput_audio = 1\n'
+        "input_image = 1\n[plans.tight.limits]\nspend_total = 8.00\n"
+    )
+    proxy = start_proxy(settle_timeout=0.5, pricing_file=prices)
+    async with aiohttp.ClientSession() as session:
+        socket = await session.ws_connect(url(proxy), headers=bearer(proxy.key(plan="tight")))
+        holder = await asyncio.to_thread(hold_ledger, proxy.database, 3)
+        await ask(socket)
+        event = json.loads((await socket.receive()).data)
+        assert event["error"]["code"] == "proxy_overloaded"
+        assert (await socket.receive()).data == 1013
+        await socket.close()
+        await asyncio.to_thread(holder.wait)
+    holder.stdout.close()  # type: ignore[union-attr]
+    await settled(proxy)
+    await asyncio.to_thread(until, lambda: not spooled(proxy))
+    check(proxy, 1)
+
+
+async def test_without_ledger_and_spool_the_answer_is_not_given_away(
+    upstream: SocketUpstream, start_proxy: StartProxy
+) -> None:
+    proxy = start_proxy(settle_timeout=0.5)
+    spool = proxy.database.with_name(proxy.database.name + ".spool")
+    async with aiohttp.ClientSession() as session:
+        socket = await session.ws_connect(url(proxy), headers=bearer(proxy.key()))
+        await ask(socket)
+        holder = await asyncio.to_thread(hold_ledger, proxy.database, 3)
+        spool.write_text("where the spool's folder would be")
+        with pytest.raises(AssertionError):
+            await ask(socket)
+        await socket.close()
+        assert "cut off unsettled" in proxy.log
+        await asyncio.to_thread(holder.wait)
+    holder.stdout.close()  # type: ignore[union-attr]
+    assert proxy.states() == {"open": 1}
+    proxy.kill()
+    spool.unlink()
+    proxy.start()
+    (request,) = await settled(proxy)
+    assert request["state"] == "abandoned"
+    assert proxy.tokens()["input"] in {TOKENS["input"], 2 * TOKENS["input"]}
+    proxy.check_sums()
+
+
 async def test_sigterm_ends_sessions_after_the_grace_time(
     upstream: SocketUpstream, start_proxy: StartProxy
 ) -> None:
