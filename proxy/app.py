@@ -24,8 +24,11 @@ from proxy.ledger.port import Ledger
 from proxy.ledger.spool import Spool
 from proxy.ledger.sqlite import SqliteLedger
 from proxy.metering.call import Caller, Fault, no_fault
+from proxy.metering.deferred import Deferrals
 from proxy.metering.drains import Drains
 from proxy.metering.estimator import ThreadEstimator
+from proxy.metering.finishing import Finisher
+from proxy.metering.polling import PollPolicy, Polls
 from proxy.metering.relay import DisconnectPolicy
 from proxy.metering.session import SessionCaller
 from proxy.metering.settling import Settler
@@ -117,6 +120,10 @@ class Application:
             drain_bytes=settings.drain_bytes,
             drains=Drains(settings.drains_per_subscription),
         )
+        self.finisher = Finisher(
+            settler=settler, estimator=self.estimator, classifier=self.books, clock_us=now_us
+        )
+        self.polls = self._polls()
         self.caller = Caller(
             ledger=ledger,
             settler=settler,
@@ -143,6 +150,21 @@ class Application:
         )
         self._chores: list[asyncio.Task[None]] = []
 
+    def _polls(self) -> Polls:
+        settings = self.settings
+        policy = PollPolicy(
+            managed=settings.mode == "managed",
+            interval_s=settings.poll_interval_s,
+            lifetime_s=settings.deferred_lifetime_s,
+        )
+        return Polls(
+            policy,
+            ledger=self.ledger,
+            finisher=self.finisher,
+            upstreams=self.upstreams,
+            clock_us=now_us,
+        )
+
     def _router(self) -> Router:
         settings = self.settings
         token = settings.admin_token
@@ -162,6 +184,13 @@ class Application:
             sockets=Sockets(self.sessions, managed=managed, upstreams=self.upstreams, gate=gate),
             ids=RequestIds(self.ledger.worker_id),
             models=gate,
+            deferrals=Deferrals(
+                managed=managed,
+                ledger=self.ledger,
+                finisher=self.finisher,
+                polls=self.polls,
+                upstreams=self.upstreams,
+            ),
             clock_us=now_us,
             access_log=self.access_log,
         )
@@ -188,6 +217,7 @@ class Application:
             loop.create_task(follow(self.ledger, self._configuration_changed)),
             loop.create_task(keep_up(self.ledger, now_us)),
             loop.create_task(self.prices.run()),
+            loop.create_task(self.polls.run()),
             loop.create_task(empty_spool(self.spool, self.ledger)),
         ]
         try:

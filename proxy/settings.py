@@ -127,6 +127,15 @@ class Settings(BaseSettings):
     close_grace_s: float = Field(
         3600, ge=0, le=31 * 86_400, description="from a period's end to its closing"
     )
+    poll_interval_s: float = Field(
+        2, gt=0, le=3600, description="first pause before asking how a background response ended"
+    )
+    deferred_lifetime_s: float = Field(
+        48 * 3600,
+        gt=0,
+        le=31 * 86_400,
+        description="after that, what is deferred and has no end is settled as partial",
+    )
     max_body_bytes: int = Field(
         64 * _MEBIBYTE, ge=1024, description="largest request body that metering reads whole"
     )

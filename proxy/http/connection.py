@@ -44,12 +44,39 @@ class ConnectionLimits:
 class ServerConnection(asyncio.Protocol):
     """One client's connection; its requests are answered one after the other."""
 
+    __slots__ = (
+        "_current",
+        "_head_bytes",
+        "_headers",
+        "_incoming",
+        "_known",
+        "_limits",
+        "_lingering",
+        "_loop",
+        "_pace",
+        "_parser",
+        "_read_by_s",
+        "_reading",
+        "_server",
+        "_small_head_bytes",
+        "_task",
+        "_trailer_bytes",
+        "_tunnelled",
+        "_unsent_bytes",
+        "_url",
+        "_waiting",
+        "_write_by_s",
+        "_write_paused",
+        "keep_alive",
+        "peer",
+        "transport",
+    )
+
     def __init__(self, server: "Server") -> None:
         self._server = server
         self._limits = server.limits
         self._small_head_bytes = min(SMALL_HEAD_BYTES, server.limits.head_bytes)
         self._loop = server.loop
-        self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._current: Exchange | None = None
         self._incoming: Exchange | None = None
@@ -68,6 +95,8 @@ class ServerConnection(asyncio.Protocol):
         self._read_by_s = math.inf
         self._write_by_s = math.inf
         self._unsent_bytes = 0
+        self.transport: asyncio.Transport | None = None
+        """None once the client is gone."""
         self.keep_alive = True
         self.peer = ""
 
@@ -86,7 +115,7 @@ class ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, or refuse at once where the server is full."""
         transport = cast("asyncio.Transport", transport)
-        self._transport = transport
+        self.transport = transport
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
         if not self._server.enter(self):
@@ -133,7 +162,7 @@ class ServerConnection(asyncio.Protocol):
     def _received_at_once(self, data: bytes) -> None:
         """Parse no more at a time than a head may have: its parts take more memory than itself."""
         for at in range(0, len(data), self._limits.head_bytes):
-            if self._transport is not None and not self._transport.is_closing():
+            if self.transport is not None and not self.transport.is_closing():
                 self.data_received(data[at : at + self._limits.head_bytes])
 
     def eof_received(self) -> bool:
@@ -145,7 +174,7 @@ class ServerConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
         """The client is gone: whoever serves it decides what becomes of the request."""
-        self._transport = None
+        self.transport = None
         self._read_by_s = self._write_by_s = math.inf
         self._server.leave(self)
         exchanges = [e for e in (self._current, *self._waiting, self._incoming) if e is not None]
@@ -156,8 +185,8 @@ class ServerConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client reads too slowly."""
         self._write_paused = True
-        assert self._transport is not None  # noqa: S101 - it is who says so
-        self._unsent_bytes = unsent_bytes(self._transport)
+        assert self.transport is not None  # noqa: S101 - it is who says so
+        self._unsent_bytes = unsent_bytes(self.transport)
         self._write_by_s = self._loop.time() + self._limits.stalled_reader_s
         if self._current is not None and self._current.listener is not None:
             self._current.listener.client_paused()
@@ -188,7 +217,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _look_at_reader(self) -> None:
         """Break off with a client that has read nothing since it was last looked at."""
-        unsent = unsent_bytes(self._transport) if self._transport is not None else 0
+        unsent = unsent_bytes(self.transport) if self.transport is not None else 0
         if unsent >= self._unsent_bytes:
             self._write_by_s = math.inf
             self.abort()
@@ -313,7 +342,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _turn(self) -> None:
         """Turn to the next request; while the last answer is not read, none is served."""
-        if self._transport is None or self._transport.is_closing():
+        if self.transport is None or self.transport.is_closing():
             return
         if self._waiting:
             self.resume_reading()
@@ -329,21 +358,21 @@ class ServerConnection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes, unless the client is gone."""
-        if self._transport is not None:
-            self._transport.write(data)
+        if self.transport is not None:
+            self.transport.write(data)
 
     def pause_reading(self) -> None:
         """Stop taking bytes from the client."""
-        if self._reading and self._transport is not None:
+        if self._reading and self.transport is not None:
             self._reading = False
-            self._transport.pause_reading()
+            self.transport.pause_reading()
             self._read_by_s = math.inf
 
     def resume_reading(self) -> None:
         """Take bytes from the client again."""
-        if not self._reading and self._transport is not None and not self._transport.is_closing():
+        if not self._reading and self.transport is not None and not self.transport.is_closing():
             self._reading = True
-            self._transport.resume_reading()
+            self.transport.resume_reading()
             if self._incoming is not None:
                 # What was waited for was us: the client's time begins anew.
                 self._pace.restart()
@@ -351,12 +380,12 @@ class ServerConnection(asyncio.Protocol):
 
     def _linger(self) -> None:
         """Let a client that is still sending read its answer: a reset would take it away."""
-        if self._transport is None:
+        if self.transport is None:
             return
         self._lingering = True
         self._incoming = None
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
         self.resume_reading()
         self._read_by_s = self._loop.time() + LINGER_S
 
@@ -367,13 +396,13 @@ class ServerConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close once what was written is sent."""
-        if self._transport is not None:
-            self._transport.close()
+        if self.transport is not None:
+            self.transport.close()
 
     def abort(self) -> None:
         """Close at once."""
-        if self._transport is not None:
-            self._transport.abort()
+        if self.transport is not None:
+            self.transport.abort()
 
     def _refuse(self, error: ClientError) -> None:
         """Answer what is not HTTP, and close; one that is being served just loses its client.

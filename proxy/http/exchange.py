@@ -293,7 +293,9 @@ class Exchange:
             data = b"".join((line, data, b"\r\n"))
         if self._pending_head:
             data = self._take_head() + data
-        self._connection.write(data)
+        transport = self._connection.transport
+        if transport is not None:
+            transport.write(data)
 
     def end(self) -> None:
         """Complete the answer; the connection turns to its next request."""

@@ -81,6 +81,26 @@ class UpstreamLimits:
 class UpstreamConnection(asyncio.Protocol):
     """One connection; between two requests it waits in the pool."""
 
+    __slots__ = (
+        "_bodiless",
+        "_head_bytes",
+        "_headers",
+        "_informational",
+        "_loop",
+        "_parser",
+        "_paused",
+        "_pool",
+        "_request_chunked",
+        "_request_sent",
+        "_silence_timeout_s",
+        "_sink",
+        "_status",
+        "_transport",
+        "_tunnelled",
+        "_until_close",
+        "deadline",
+    )
+
     def __init__(self, pool: "UpstreamPool") -> None:
         self._pool = pool
         self._loop = pool.loop

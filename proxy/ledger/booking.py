@@ -8,6 +8,7 @@ from typing import Any
 from proxy.core.usage import Metric, RequestState
 from proxy.errors import BadRequestError
 from proxy.ledger import appending, statements
+from proxy.ledger.deferred import register
 from proxy.ledger.identities import Identities, Owner
 from proxy.ledger.late import note_late
 from proxy.ledger.limit_owners import LimitedOwner
@@ -35,10 +36,11 @@ class UnexpectedRowsError(Exception):
 class Entries:
     """The rows of some settlements."""
 
-    __slots__ = ("appends", "events", "limited", "quarters", "requests")
+    __slots__ = ("appends", "deferring", "events", "limited", "quarters", "requests")
 
     def __init__(self) -> None:
         self.appends: list[appending.Claim] = []
+        self.deferring = False
         self.limited: list[Booked] = []
         self.requests: list[tuple[object, ...]] = []
         self.events: list[EventRow] = []
@@ -172,6 +174,8 @@ class Booking:
     def book(self, connection: sqlite3.Connection, settlements: Sequence[Settlement]) -> None:
         """Settle requests, none of which is settled: :class:`UnexpectedRowsError` otherwise."""
         entries = self._entries(connection, settlements)
+        if entries.deferring and len({each.request_id for each in settlements}) < len(settlements):
+            raise UnexpectedRowsError  # deferred and settled at once: one follows from the other
         if not self._settle(connection, entries):
             if read_sequence(connection) == self._identities.sequence:
                 raise UnexpectedRowsError
@@ -254,6 +258,9 @@ class Booking:
         owner: Owner | None,
         entries: Entries,
     ) -> None:
+        if settlement.object is not None:
+            settlement = register(connection, settlement, owner)
+            entries.deferring = True
         state = settlement.measurement.state
         key_id = subscription_id = segment_id = None
         if owner is not None:

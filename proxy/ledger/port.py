@@ -71,13 +71,21 @@ APPENDED_FROM = 1_000_000
 """Events of a running request are numbered from here on, those of its settlement from 0."""
 
 
+class DeferredObject(msgspec.Struct, frozen=True):
+    """An object of an upstream's that a request made: its usage is billed once, by these two."""
+
+    upstream: str
+    id: str
+
+
 class Settlement(msgspec.Struct, kw_only=True):
     """How a request ended. A second settlement of the same request changes nothing.
 
     ``upstream_status`` is None where no answer came. ``context_class`` is ``""`` or
     ``"above_272000"`` (the class of the price book at settlement). ``quantities`` of the
     measurement become usage events with ids ``{request id}.{n}``; event ``.0`` is the request
-    itself (metric ``requests``, type: its final state, quantity 1).
+    itself (metric ``requests``, type: its final state, quantity 1). ``object`` is what the request
+    made at the upstream, where that outlives it: whose it is, is kept with the settlement.
     """
 
     request_id: int
@@ -92,9 +100,30 @@ class Settlement(msgspec.Struct, kw_only=True):
     context_class: str
     upstream_status: int | None
     measurement: Measurement
+    object: DeferredObject | None = None
     appended_from: int = 0
     """0: it ends its request. Otherwise it is some of its usage (:meth:`Ledger.append`), and this
     the number of its first event."""
+
+
+class DeferredRequest(msgspec.Struct, frozen=True):
+    """A request that made an object at an upstream, named ``object_id`` there.
+
+    ``waits``: its usage is not known yet. ``key_digest`` names its key; None, and the members of
+    the request empty, where the request was pruned since.
+    """
+
+    request_id: int
+    upstream: str
+    object_id: str
+    subscription_id: int
+    endpoint: str
+    opened_at_us: int
+    key_digest: bytes | None
+    key_prefix: str
+    model_requested: str
+    body_bytes: int
+    waits: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +207,8 @@ class RequestRecord:
     notes: tuple[str, ...]
     raw_usage: bytes
     events: Sequence[EventRecord]
+    object: DeferredObject | None = None
+    """What it made at the upstream, if that outlives it."""
 
 
 class Ledger(Protocol):
@@ -202,6 +233,12 @@ class Ledger(Protocol):
 
     async def recover(self) -> int:
         """Abandon what workers that died left open, nobody else's; return how many that were."""
+
+    async def deferred(self, object_id: str) -> Sequence[DeferredRequest]:
+        """Return who made an upstream's object of this id: one request for each upstream."""
+
+    async def waiting(self, *, after: int = 0, limit: int = 500) -> Sequence[DeferredRequest]:
+        """Return the next requests whose usage comes later, by request id."""
 
     async def prune_unowned(self, before_us: int) -> int:
         """Delete requests that failed before then with keys that never worked; return how many."""

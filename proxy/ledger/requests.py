@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from proxy.ledger.port import EventRecord, RequestRecord
+from proxy.ledger.port import DeferredObject, EventRecord, RequestRecord
 from proxy.ledger.rows import from_us
 
 _REQUEST = (
@@ -55,7 +55,15 @@ def read_request(connection: sqlite3.Connection, request_id: int) -> RequestReco
         notes=tuple(notes.split("; ")) if notes else (),
         raw_usage=raw_usage or b"",
         events=_events(connection, request_id),
+        object=_object(connection, request_id),
     )
+
+
+def _object(connection: sqlite3.Connection, request_id: int) -> DeferredObject | None:
+    row = connection.execute(
+        "SELECT upstream, object_id FROM deferred WHERE request_id = ?", (request_id,)
+    ).fetchone()
+    return None if row is None else DeferredObject(*row)
 
 
 def _events(connection: sqlite3.Connection, request_id: int) -> tuple[EventRecord, ...]:

@@ -16,6 +16,7 @@ from proxy.ledger.billing import SqliteBilling
 from proxy.ledger.booking import Booking
 from proxy.ledger.checkpoints import Checkpointer
 from proxy.ledger.connection import Reader, configure, connect
+from proxy.ledger.deferred import SqliteDeferred
 from proxy.ledger.faults import is_fault, unavailable
 from proxy.ledger.leading import LeadLock
 from proxy.ledger.limit_owners import LedgerBook
@@ -60,7 +61,7 @@ _SPOOLED = (
 )
 
 
-class SqliteLedger(SqliteBilling, SqliteLimits):
+class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
     """:class:`proxy.ledger.port.Ledger` on SQLite. Make it with :meth:`open_database`."""
 
     def __init__(

@@ -16,6 +16,7 @@ from proxy.ledger.maintenance import snapshot
 from proxy.ledger.rows import from_us
 from proxy.ledger.slots import QUARTER_US, QUARTERS_A_DAY
 from proxy.ledger.verify_limits import limit_differences
+from proxy.ledger.verify_objects import object_differences
 from proxy.ledger.verify_periods import period_differences
 from proxy.ledger.verify_requests import request_differences
 
@@ -45,6 +46,7 @@ class Verified:
     events: int = 0
     sums: int = 0
     requests: int = 0
+    objects: int = 0
     closed_periods: int = 0
     limits: int = 0
 
@@ -61,6 +63,7 @@ def verify(connection: sqlite3.Connection, looked_at: Verified) -> Iterator[Diff
 
 _FURTHER = (
     (request_differences, "requests"),
+    (object_differences, "objects"),
     (period_differences, "closed_periods"),
     (limit_differences, "limits"),
 )

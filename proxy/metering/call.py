@@ -16,7 +16,9 @@ from proxy.http.exchange import Exchange
 from proxy.ledger.port import Ledger, OpenCall, Refusal, Settlement
 from proxy.ledger.recovery import estimate
 from proxy.metering.asking import FirstWord
+from proxy.metering.classifying import Classifier
 from proxy.metering.estimator import Estimator
+from proxy.metering.objects import Deferral
 from proxy.metering.outcome import Ended, Outcome, measure, needs_estimate, succeeded
 from proxy.metering.relay import DisconnectPolicy, Relay
 from proxy.metering.settling import Settler
@@ -57,13 +59,6 @@ class Stoppable(Protocol):
         """Take no more from the upstream."""
 
 
-class Classifier(Protocol):
-    """The price book's say at settlement: which context class a request is in."""
-
-    def context_class(self, model_reported: str, model_requested: str, input_tokens: int) -> str:
-        """Return ``""`` or the class's name."""
-
-
 class Call(msgspec.Struct, kw_only=True):
     """A request that is authenticated and read, ready to be opened and sent.
 
@@ -93,6 +88,8 @@ class Call(msgspec.Struct, kw_only=True):
     unasked: "Callable[[], Request] | None" = None
     managed: bool
     attempt: int = 0
+    deferral: Deferral | None = None
+    """What it does to an object of the upstream's that outlives it."""
 
     @property
     def endpoint_name(self) -> str:
@@ -274,6 +271,9 @@ class Caller:
     async def _measure(self, call: Call, relay: Relay, reading: "_Reading") -> Measurement:
         call.learn()
         outcome = reading.outcome(relay)
+        later = None if call.deferral is None else call.deferral.later(outcome)
+        if later is not None:
+            return later
         if not needs_estimate(outcome):
             return measure(outcome, None)
         estimated = await self._estimator.estimate(
@@ -286,7 +286,10 @@ class Caller:
         return measure(outcome, estimated)
 
     async def _settle(self, call: Call, relay: Relay, measurement: Measurement) -> None:
-        await self._settler.settle(self.settlement(call, relay.status, measurement))
+        made = None if call.deferral is None else await call.deferral.settle()
+        settlement = self.settlement(call, relay.status, measurement)
+        settlement.object = made
+        await self._settler.settle(settlement)
 
     def settlement(self, call: Call, status: int | None, measurement: Measurement) -> Settlement:
         """Write what the ledger is to know of a call's end, or of a part of its usage."""
@@ -357,6 +360,8 @@ class _Reading:
             self._meter = PassMeter()
         else:
             self._meter = BodyMeter(self._usage, self._text_reader(), decoder)
+        if call.deferral is not None:
+            self._meter = call.deferral.attend(call, head, self._meter, self._usage)
         headers = downward(head, managed=call.managed, edited=hide)
         if self._allowance is not None:
             headers = with_limits(headers, self._allowance)

@@ -89,7 +89,8 @@ def measure(outcome: Outcome, estimated: Estimated | None) -> Measurement:
         return _measurement(RequestState.PARTIAL, usage, outcome)
     whole = outcome.completed and not outcome.saw_error
     state = RequestState.ESTIMATED if whole else RequestState.PARTIAL
-    return _measurement(state, _from(estimated, outcome), outcome)
+    usage = from_estimate(estimated, outcome.model, outcome.service_tier)
+    return _measurement(state, usage, outcome)
 
 
 def succeeded(outcome: Outcome) -> bool:
@@ -125,7 +126,8 @@ def _nothing(outcome: Outcome) -> Usage:
     return Usage(quantities=(), notes=notes)
 
 
-def _from(estimated: Estimated, outcome: Outcome) -> Usage:
+def from_estimate(estimated: Estimated, model: str | None, service_tier: str | None) -> Usage:
+    """Return our own count as usage; model and tier are the answer's."""
     counts = (
         (TokenType.INPUT, estimated.input_tokens),
         (TokenType.OUTPUT, estimated.output_tokens),
@@ -137,8 +139,8 @@ def _from(estimated: Estimated, outcome: Outcome) -> Usage:
             if count
         ),
         input_tokens=estimated.input_tokens,
-        model=outcome.model,
-        service_tier=outcome.service_tier,
+        model=model,
+        service_tier=service_tier,
         notes=estimated.notes,
     )
 

@@ -34,6 +34,29 @@ body will be edited."""
 class Relay:
     """Relays one answer; ``measured`` is done when nothing more can change its usage."""
 
+    __slots__ = (
+        "_begin",
+        "_closed",
+        "_drained_bytes",
+        "_exchange",
+        "_framed",
+        "_head",
+        "_last",
+        "_loop",
+        "_policy",
+        "_released",
+        "_remaining",
+        "_timer",
+        "again",
+        "connection",
+        "ended",
+        "error",
+        "measured",
+        "meter",
+        "sent",
+        "status",
+    )
+
     def __init__(self, exchange: Exchange, policy: DisconnectPolicy, begin: Begin) -> None:
         self._exchange = exchange
         self._policy = policy

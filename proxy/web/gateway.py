@@ -19,6 +19,7 @@ from proxy.errors import (
 from proxy.http.exchange import Exchange
 from proxy.http.render import respond_error
 from proxy.metering.call import Call, Caller, RefusedError, Request
+from proxy.metering.deferred import Deferrals
 from proxy.metering.upstreams import Upstream, Upstreams
 from proxy.web.access_log import AccessLog, LogLine
 from proxy.web.keys import KeyRing
@@ -72,6 +73,7 @@ class Gateway:
         sockets: Sockets,
         ids: RequestIds,
         models: ModelGate,
+        deferrals: Deferrals,
         clock_us: Callable[[], int],
         access_log: AccessLog | None,
     ) -> None:
@@ -82,6 +84,7 @@ class Gateway:
         self._sockets = sockets
         self._ids = ids
         self._gate = models
+        self._deferrals = deferrals
         self._clock_us = clock_us
         self._log = access_log
         self._open = OpenShares(
@@ -119,9 +122,7 @@ class Gateway:
         self, exchange: Exchange, request_id: int, opened_at_us: int, noted: "_Noted"
     ) -> None:
         head = exchange.head
-        secret = bearer_secret(head.fields)
-        if secret is None and head.upgrade:
-            secret = subprotocol_secret(head)
+        secret = bearer_secret(head.fields) or subprotocol_secret(head)
         digest, key = await self._authenticate(secret)
         noted.key = key
         noted.prefix = key.prefix if key is not None else _prefix(secret)
@@ -137,14 +138,17 @@ class Gateway:
         if self._managed and (endpoint is None or not endpoint.managed or endpoint.socket):
             raise _closed(head)
         read = await self._reader.read(exchange, endpoint)
-        body, facts = read.body, read.facts
-        model = facts.model
+        body, facts, model = read.body, read.facts, read.facts.model
         if not model or head.path.startswith(AZURE_PREFIX):
             model = self._model(head, endpoint, facts)
         noted.model = model
         if model:
             self._gate.admit(key, model)
         upstream = self._upstreams.choose(model)
+        deferral = None
+        if endpoint is not None and endpoint.objects:
+            deferral = await self._deferrals.of(endpoint, head, key, upstream, facts)
+            upstream = deferral.upstream
         if endpoint is MODELS and self._upstreams.several:
             await self._models.answer(exchange, noted.text_id)
             return
@@ -176,6 +180,7 @@ class Gateway:
             unasked=unasked,
             managed=self._managed,
             attempt=_attempt(head),
+            deferral=deferral,
         )
         noted.measurement = await self._caller.carry(exchange, call)
         if noted.measurement is not None:

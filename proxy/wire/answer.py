@@ -89,6 +89,20 @@ class BodyMeter:
 class StreamMeter:
     """Server-sent events, as they pass; ``hide`` takes out the usage that we asked for."""
 
+    __slots__ = (
+        "_answers",
+        "_between_frames",
+        "_completes",
+        "_decoder",
+        "_held",
+        "_hide",
+        "_introduced",
+        "_plain",
+        "_splitter",
+        "_usage",
+        "completed",
+    )
+
     def __init__(
         self,
         endpoint: Endpoint,

@@ -55,6 +55,10 @@ class Endpoint:
     ``managed``: open in managed mode; ``guarded``: there only without storing anything and
     without referring to anything stored. ``deferred``: the answer may come before the usage.
     ``merges``: usage is merged per field over the events, instead of the last one winning.
+
+    ``objects``: it makes, or its path names, an object of the upstream's that outlives the call.
+    ``made_by`` is then the operation that makes what the path names; ``shows``: the answer is that
+    object. In managed mode only who made it may name it.
     """
 
     name: str
@@ -69,6 +73,9 @@ class Endpoint:
     deferred: bool = False
     merges: bool = False
     socket: bool = False
+    objects: bool = False
+    made_by: "Endpoint | None" = None
+    shows: bool = False
     input_modality: Modality = Modality.TEXT
     output_modality: Modality = Modality.TEXT
 
@@ -126,6 +133,7 @@ RESPONSES: Final = Endpoint(
     managed=True,
     guarded=True,
     deferred=True,
+    objects=True,
 )
 MESSAGES: Final = Endpoint(
     name="messages",
@@ -137,7 +145,7 @@ MESSAGES: Final = Endpoint(
     merges=True,
 )
 BATCHES: Final = Endpoint(
-    name="batches", path="/v1/batches", metering=Metering.BATCH, deferred=True
+    name="batches", path="/v1/batches", metering=Metering.BATCH, deferred=True, objects=True
 )
 REALTIME: Final = Endpoint(
     name="realtime",
@@ -173,17 +181,35 @@ TRANSCRIPTIONS: Final = Endpoint(
     managed=True,
     input_modality=Modality.AUDIO,
 )
-_RUNS: Final = Endpoint(
+RUNS: Final = Endpoint(
     name="threads.runs",
     path="/v1/threads/{thread}/runs",
     streams=True,
     completing=_RUN_ENDS,
     deferred=True,
+    objects=True,
 )
+CREATE_AND_RUN: Final = replace(RUNS, name="threads.create_and_run", path="/v1/threads/runs")
 
 
 def _never(name: str, method: str, path: str, *, managed: bool = False) -> Endpoint:
     return Endpoint(name=name, method=method, path=path, metering=Metering.NEVER, managed=managed)
+
+
+def _object(
+    method: str, path: str, made_by: Endpoint, name: str, *, shows: bool = True
+) -> Endpoint:
+    """Make the row of an operation on an object that another operation made."""
+    return Endpoint(
+        name=f"{made_by.name}.{name}",
+        method=method,
+        path=path,
+        metering=Metering.NEVER,
+        objects=True,
+        managed=made_by.managed,
+        made_by=made_by,
+        shows=shows,
+    )
 
 
 MODELS: Final = _never("models", "GET", "/v1/models", managed=True)
@@ -238,22 +264,24 @@ ENDPOINTS: Final = (
         streams=False,
         completing=frozenset(),
     ),
-    _RUNS,
-    replace(_RUNS, name="threads.create_and_run", path="/v1/threads/runs"),
+    RUNS,
+    CREATE_AND_RUN,
     MODELS,
     MODEL,
     _never("chat.completions.list", "GET", "/v1/chat/completions"),
     _never("chat.completions.get", "GET", "/v1/chat/completions/{completion}"),
     _never("chat.completions.update", "POST", "/v1/chat/completions/{completion}"),
     _never("chat.completions.delete", "DELETE", "/v1/chat/completions/{completion}"),
-    _never("responses.get", "GET", "/v1/responses/{response}"),
-    _never("responses.delete", "DELETE", "/v1/responses/{response}"),
-    _never("responses.cancel", "POST", "/v1/responses/{response}/cancel"),
-    _never("responses.input_items", "GET", "/v1/responses/{response}/input_items"),
+    _object("GET", "/v1/responses/{response}", RESPONSES, "get"),
+    _object("DELETE", "/v1/responses/{response}", RESPONSES, "delete", shows=False),
+    _object("POST", "/v1/responses/{response}/cancel", RESPONSES, "cancel"),
+    _object("GET", "/v1/responses/{response}/input_items", RESPONSES, "input_items", shows=False),
     _never("batches.list", "GET", "/v1/batches"),
-    _never("batches.get", "GET", "/v1/batches/{batch}"),
-    _never("batches.cancel", "POST", "/v1/batches/{batch}/cancel"),
-    _never("threads.runs.get", "GET", "/v1/threads/{thread}/runs/{run}"),
+    _object("GET", "/v1/batches/{batch}", BATCHES, "get"),
+    _object("POST", "/v1/batches/{batch}/cancel", BATCHES, "cancel"),
+    _object("GET", "/v1/threads/{thread}/runs/{run}", RUNS, "get"),
+    _object("POST", "/v1/threads/{thread}/runs/{run}/cancel", RUNS, "cancel"),
+    _object("POST", "/v1/threads/{thread}/runs/{run}/submit_tool_outputs", RUNS, "continue"),
 )
 """Every row; the order does not matter: no two match the same method and path."""
 
@@ -281,6 +309,20 @@ def azure_deployment(path: str) -> str | None:
     if not path.startswith(_DEPLOYMENTS):
         return None
     return path[len(_DEPLOYMENTS) :].partition("/")[0] or None
+
+
+def named_object(endpoint: Endpoint, path: str) -> str:
+    """Return the id in a path that :func:`endpoint_for` found: its last variable segment."""
+    segments = under_v1(path).split("/")
+    pattern = endpoint.path.split("/")
+    return next(
+        (
+            segment
+            for expected, segment in zip(reversed(pattern), reversed(segments), strict=True)
+            if expected.startswith("{")
+        ),
+        "",
+    )
 
 
 def under_v1(path: str) -> str:

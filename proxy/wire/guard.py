@@ -1,8 +1,9 @@
 """What managed mode refuses: all tenants share one upstream account (design.md).
 
-What one tenant stored there must not be referred to by another, and nothing is to be stored. So
-``store`` is made false where it would be true unless said, and whatever names a stored object is
-refused. Bodies are cut and spliced, never re-written.
+What one tenant stored there must not be referred to by another, and nothing is to be stored but
+background responses, which only their own subscription may name afterwards. So ``store`` is made
+false where it would be true unless said, and whatever names a stored object is refused. Bodies are
+cut and spliced, never re-written.
 """
 
 import json
@@ -103,17 +104,13 @@ def _guarded_top(
         raise refers("voice.id")
     if endpoint is not RESPONSES:
         return body
-    if facts.background:
-        raise BadRequestError(
-            "'background' can't be true here: a background response is stored at the upstream, and "
-            f"{_WHY}. Leave it out and wait for the answer, or stream it.",
-            param="background",
-        )
     for name in ("conversation", "prompt"):
         if members.get(name) is not None:
             raise refers(name)
     _check_items(members.get("input"))
     _check_tools(members.get("tools"))
+    if facts.background:  # it can't be without being stored; whose it is, is kept
+        return body
     if facts.store:
         raise _stores("responses")
     return body if facts.store is False else _with_store_false(body)

@@ -31,7 +31,9 @@ def is_websocket(head: RequestHead) -> bool:
 
 
 def subprotocol_secret(head: RequestHead) -> bytes | None:
-    """Return the key that a browser sends among its subprotocols."""
+    """Return the key that a browser sends among its subprotocols, if it wants an upgrade."""
+    if not head.upgrade:
+        return None
     offered = (item for item in _offered(head.headers) if item.startswith(_KEY))
     return next(offered, b"").removeprefix(_KEY) or None
 

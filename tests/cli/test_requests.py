@@ -79,6 +79,7 @@ def test_as_json(
         "context_class": None,
         "upstream_status": 200,
         "reasoning_tokens": 4,
+        "object": None,
         "notes": [],
         "raw_usage": USAGE,
     }
@@ -109,6 +110,23 @@ def test_for_people(
         "4 tokens",
     ):
         assert text in shown
+
+
+@pytest.mark.usefixtures("database")
+def test_one_that_is_deferred(
+    proxy: ProxyProcess, scripted: ScriptedThread, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted.answers(steps(as_json({"id": "resp_1", "status": "queued", "model": "gpt-5"})))
+    body = b'{"model":"gpt-5","input":"Hi","background":true}'
+    sent = request("/v1/responses", key=proxy.key(), body=body)
+    number = (ask(proxy.port, sent).header(b"x-weighbridge-request-id") or b"").decode()
+    assert run(["requests", "show", number]) == 0
+    shown = capsys.readouterr().out
+    assert "deferred" in shown
+    assert "resp_1" in shown
+    assert "not yet" in shown
+    assert run(["requests", "show", number, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["object"] == "resp_1"
 
 
 @pytest.mark.usefixtures("database")

@@ -23,7 +23,14 @@ def test_a_sound_ledger_verifies(weighbridge: Weighbridge) -> None:
     assert weighbridge("verify", "--json").json() == {
         "ok": True,
         "differences": [],
-        "checked": {"events": 0, "sums": 0, "requests": 0, "closed_periods": 0, "limits": 0},
+        "checked": {
+            "events": 0,
+            "sums": 0,
+            "requests": 0,
+            "objects": 0,
+            "closed_periods": 0,
+            "limits": 0,
+        },
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxy.demo.scripted import Ending, steps
+from proxy.demo.scripted import Ending, steps, whole
 from proxy.errors import LedgerUnavailableError
 from proxy.ledger import rows as ledger_rows
 from proxy.ledger.locks import WriteLock
@@ -26,6 +26,7 @@ from tests.failures.asking import (
     END,
     FIGURES,
     HEAD,
+    JSON,
     amount,
     ask,
     chat,
@@ -235,6 +236,24 @@ def test_case_20_reading_again_bills_nothing(
     usage = used(passthrough, key)
     assert tokens(usage) == {}
     assert amount(usage) == 0
+
+
+def test_case_20_what_comes_later_is_billed_once_and_not_zero(
+    passthrough: ProxyProcess, upstream: ScriptedThread
+) -> None:
+    """litellm PR #39980, #17814: each poll was billed again, or the first one pinned $0."""
+    key = "sk-case-20-of-a-batch-with-a-long-secret"
+    batch = {"id": "batch_20", "object": "batch", "model": "gpt-4o", "status": "validating"}
+    usage = {"input_tokens": 1_000_000, "output_tokens": 0, "total_tokens": 1_000_000}
+    upstream.answers(steps(whole(200, json.dumps(batch).encode(), JSON)))
+    ask(passthrough, request("/v1/batches", key=key, body=b"{}"))
+    for status in ("in_progress", "finalizing", "completed", "completed", "completed"):
+        ended = {"usage": usage if status == "completed" else None, "status": status}
+        upstream.answers(steps(whole(200, json.dumps(batch | ended).encode(), JSON)))
+        assert ask(passthrough, request("/v1/batches/batch_20", method="GET", key=key)).whole
+        expected = {"input": 1_000_000} if status == "completed" else {}
+        assert tokens(used(passthrough, key)) == expected
+    assert amount(used(passthrough, key)) == Decimal("2.50")
 
 
 # Those of the list that have no number but their issue's.

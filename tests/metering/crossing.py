@@ -30,6 +30,10 @@ class Wire:
     events: list[str | bytes] = field(default_factory=list)
     keep_alive: bool = True
 
+    @property
+    def transport(self) -> "Wire":
+        return self
+
     def write(self, data: bytes) -> None:
         self.events.append(data)
 

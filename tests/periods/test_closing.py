@@ -12,8 +12,10 @@ from proxy.billing.closing import Closer
 from proxy.core.money import total
 from proxy.core.periods import Period
 from proxy.core.rating import rate, windows
+from proxy.core.usage import RequestState
 from proxy.errors import ConflictError, NotFoundError
 from proxy.ledger.periods import Closing
+from proxy.ledger.port import DeferredObject
 from proxy.ledger.sqlite import SqliteLedger
 from tests.ledger.calls import assert_sums_equal_events, settlement, usage
 from tests.periods.office import PRICES, Office, at
@@ -46,6 +48,22 @@ async def test_what_still_runs_keeps_its_period_open(office: Office) -> None:
     assert left.closed is None
     assert "1 requests" in left.reason
     assert await office.ledger.settle(settlement(call, usage(input=4_000_000), model="gpt-4o"))
+    (closed,) = await office.close("2026-12-02")
+    assert closed.closed is not None
+    assert closed.closed.amount == "10.00"
+
+
+async def test_what_is_deferred_keeps_its_period_open_and_is_billed_in_it(office: Office) -> None:
+    key = await office.customer()
+    call = await office.start(key, "2026-11-30T23:59")
+    deferred = settlement(call, state=RequestState.DEFERRED)
+    deferred.object = DeferredObject("default", "resp_1")
+    assert await office.ledger.settle(deferred)
+    (left,) = await office.close("2026-12-02")
+    assert left.closed is None
+    settled = settlement(call, usage(input=4_000_000), model="gpt-4o")
+    settled.settled_at_us += 2 * 86_400_000_000
+    assert await office.ledger.settle(settled)
     (closed,) = await office.close("2026-12-02")
     assert closed.closed is not None
     assert closed.closed.amount == "10.00"

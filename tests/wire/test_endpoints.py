@@ -6,10 +6,12 @@ from proxy.wire.endpoints import (
     CHAT_COMPLETIONS,
     ENDPOINTS,
     MESSAGES,
+    MODEL,
     RESPONSES,
     Metering,
     azure_deployment,
     endpoint_for,
+    named_object,
 )
 
 NAMES = {endpoint.name: endpoint for endpoint in ENDPOINTS}
@@ -115,7 +117,33 @@ def test_usage_is_asked_for_only_where_the_option_is_known() -> None:
 def test_what_managed_mode_opens_is_metered_or_harmless() -> None:
     opened = {row.name for row in ENDPOINTS if row.managed}
     assert {"chat.completions", "models", "embeddings", "responses", "realtime"} <= opened
-    assert not opened & {"batches", "responses.get", "threads.runs", "chat.completions.get"}
+    assert not opened & {"batches", "batches.get", "threads.runs", "chat.completions.get"}
     for row in (CHAT_COMPLETIONS, RESPONSES, MESSAGES):
         assert row.guarded
     assert all(row.metering is Metering.NEVER for row in ENDPOINTS if row.name.endswith(".get"))
+
+
+def test_what_names_an_object_of_managed_mode_is_guarded_by_whose_it_is() -> None:
+    opened = [
+        row for row in ENDPOINTS if row.managed and "{" in row.path and row.name != MODEL.name
+    ]
+    assert {row.path.split("/")[2] for row in opened} == {"responses"}
+    assert all(row.objects and row.made_by is RESPONSES for row in opened)
+    assert all(row.objects for row in ENDPOINTS if row.deferred)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "named"),
+    [
+        ("GET", "/v1/responses/resp_1", "resp_1"),
+        ("POST", "/v1/responses/resp_1/cancel/", "resp_1"),
+        ("GET", "/openai/responses/resp_1/input_items", "resp_1"),
+        ("GET", "/v1/threads/thread_1/runs/run_1", "run_1"),
+        ("POST", "/v1/threads/thread_1/runs/run_1/cancel", "run_1"),
+        ("POST", "/v1/responses", ""),
+    ],
+)
+def test_the_object_that_a_path_names(method: str, path: str, named: str) -> None:
+    endpoint = endpoint_for(method, path)
+    assert endpoint is not None
+    assert named_object(endpoint, path) == named

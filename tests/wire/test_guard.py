@@ -39,8 +39,9 @@ def user(*content: dict[str, Any]) -> list[dict[str, Any]]:
         ("chat.completions", {"messages": [{"audio": {"id": "audio_1"}}]}, "messages[].audio.id"),
         ("responses", {"store": True}, "store"),
         ("responses", {"store": 1}, "store"),
-        ("responses", {"background": True}, "background"),
-        ("responses", {"background": "true", "store": False}, "background"),
+        ("responses", {"background": True, "conversation": "conv_1"}, "conversation"),
+        ("responses", {"background": True, "previous_response_id": "resp_1"},
+         "previous_response_id"),
         ("responses", {"previous_response_id": "resp_1"}, "previous_response_id"),
         ("responses", {"conversation": "conv_1"}, "conversation"),
         ("responses", {"conversation": {"id": "conv_1"}}, "conversation"),
@@ -164,6 +165,12 @@ def test_all_else_stays_byte_for_byte(members: dict[str, Any]) -> None:
     assert sent.startswith(body[:-1])
 
 
+@pytest.mark.parametrize("more", [{}, {"store": True}, {"store": None}, {"store": False}])
+def test_background_responses_are_stored_as_their_client_says(more: dict[str, Any]) -> None:
+    body = json.dumps({"model": "m", "input": "Hi", "background": True, **more}).encode()
+    assert guard("responses", body) is body
+
+
 def test_forms_that_refer_are_refused() -> None:
     refuse_references([])
     with pytest.raises(BadRequestError, match="image_file_id"):
@@ -178,5 +185,6 @@ def test_every_open_endpoint_reads_or_is_stateless() -> None:
     assert {endpoint.name for endpoint in endpoints_open()} == {
         "audio.speech", "audio.transcriptions", "audio.translations", "chat.completions",
         "completions", "embeddings", "images.edits", "images.generations", "images.variations",
-        "messages", "models", "models.get", "moderations", "responses",
+        "messages", "models", "models.get", "moderations", "responses", "responses.cancel",
+        "responses.delete", "responses.get", "responses.input_items",
     }  # fmt: skip

@@ -50,6 +50,7 @@ def test_what_is_a_websocket() -> None:
 def test_a_key_among_the_subprotocols() -> None:
     assert subprotocol_secret(head(OFFER)) == b"sk-1"
     assert subprotocol_secret(head()) is None
+    assert subprotocol_secret(head(OFFER, upgrade=False)) is None
     assert subprotocol_secret(head((OFFER[0], b"openai-insecure-api-key."))) is None
 
 

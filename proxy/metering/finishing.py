@@ -1,0 +1,118 @@
+"""The end of what was deferred: settled for the request that made it, whoever saw the end.
+
+Exactly once, whatever the order: the ledger takes the first settlement of a request, and no other.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from proxy.core.subscriptions import ApiKey
+from proxy.core.usage import Measurement, RequestState, Usage
+from proxy.ledger.port import DeferredObject, DeferredRequest, Settlement
+from proxy.metering.classifying import Classifier
+from proxy.metering.deferral import measure_lost, measure_seen, needs_count
+from proxy.metering.estimator import Estimator
+from proxy.metering.settling import Settler
+from proxy.wire.deferred import Seen
+from proxy.wire.endpoints import Endpoint
+
+_OK = 200
+
+
+class Carried(Protocol):
+    """What must be known of a running call to keep that it is deferred."""
+
+    id: int
+    opened_at_us: int
+    key: ApiKey | None
+    key_digest: bytes | None
+    key_prefix: str
+    model: str
+
+
+class Finisher:
+    """Settles requests whose usage came later."""
+
+    def __init__(
+        self,
+        *,
+        settler: Settler,
+        estimator: Estimator,
+        classifier: Classifier,
+        clock_us: Callable[[], int],
+    ) -> None:
+        self._settler = settler
+        self._estimator = estimator
+        self._classifier = classifier
+        self._clock_us = clock_us
+
+    async def finish(
+        self, request: DeferredRequest, endpoint: Endpoint, seen: Seen, provider: str
+    ) -> None:
+        """Settle by what an answer showed of the object in its final state.
+
+        ``endpoint`` is what made it, ``provider`` who answers, for the estimate. Errors:
+        LedgerUnavailableError where neither ledger nor spool takes it.
+        """
+        counted = None
+        if needs_count(endpoint, seen):
+            counted = await self._estimator.estimate(
+                endpoint=endpoint.name,
+                request=b"",
+                answer=seen.text,
+                model=seen.model or request.model_requested,
+                provider=provider,
+            )
+        await self._settle(request, measure_seen(seen, counted, request.body_bytes))
+
+    async def give_up(self, request: DeferredRequest, why: str) -> None:
+        """Settle what will not be learnt any more, so that its period can close."""
+        await self._settle(request, measure_lost(request.model_requested, request.body_bytes, why))
+
+    async def _settle(self, request: DeferredRequest, measurement: Measurement) -> None:
+        usage = measurement.usage
+        model = usage.model or request.model_requested
+        await self._settler.settle(
+            Settlement(
+                request_id=request.request_id,
+                opened_at_us=request.opened_at_us,
+                settled_at_us=self._clock_us(),
+                key=None,
+                key_digest=request.key_digest,
+                key_prefix=request.key_prefix,
+                model_requested=request.model_requested,
+                model=model,
+                service_tier=usage.service_tier or "default",
+                context_class=self._classifier.context_class(
+                    model, request.model_requested, usage.input_tokens
+                ),
+                upstream_status=_OK,
+                measurement=measurement,
+            )
+        )
+
+    async def defer(self, call: Carried, made: DeferredObject, status: int) -> None:
+        """Keep that a running call made an object, before its answer is at its end."""
+        await self._settler.settle(
+            Settlement(
+                request_id=call.id,
+                opened_at_us=call.opened_at_us,
+                settled_at_us=self._clock_us(),
+                key=call.key,
+                key_digest=call.key_digest,
+                key_prefix=call.key_prefix,
+                model_requested=call.model,
+                model=call.model,
+                service_tier="default",
+                context_class="",
+                upstream_status=status,
+                measurement=deferred(None, None),
+                object=made,
+            )
+        )
+
+
+def deferred(model: str | None, service_tier: str | None) -> Measurement:
+    """Return the measurement of a call whose usage comes later."""
+    usage = Usage(quantities=(), model=model, service_tier=service_tier)
+    return Measurement(state=RequestState.DEFERRED, usage=usage)

@@ -1,0 +1,272 @@
+"""Asking the upstream how what is deferred ended, for clients that never ask.
+
+In managed mode the worker that leads asks for all, with the upstream's own credentials. In
+passthrough each worker asks for what it took itself, with the client's headers, which it keeps in
+memory alone, bounded in number, until the end is seen. Either way it asks ever more rarely, and
+after ``lifetime_s`` what has no end yet is settled as it stands.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.core.ids import to_text
+from proxy.core.polling import Schedule
+from proxy.errors import ProxyError
+from proxy.http.fetch import Fetched, fetch
+from proxy.ledger.port import DeferredRequest, Ledger
+from proxy.metering.deferral import GONE, TOO_LONG
+from proxy.metering.finishing import Finisher
+from proxy.metering.upstreams import Upstream, Upstreams
+from proxy.wire.answer import MAX_BODY_BYTES
+from proxy.wire.decoding import decode_whole, is_encoded
+from proxy.wire.deferred import is_object_id, read_object
+from proxy.wire.endpoints import BATCHES, RESPONSES, Endpoint
+from proxy.wire.headers import Headers
+
+ASKED_AT_ONCE: Final = 4
+"""Each answer may be as large as :data:`MAX_BODY_BYTES`."""
+WATCHED_MAX: Final = 10_000
+REMEMBERED_MAX: Final = 1_000
+"""How many clients' headers a worker keeps (passthrough); of more, the oldest are forgotten."""
+PAGE: Final = 500
+TICK_S: Final = 1.0
+TIMEOUT_S: Final = 60.0
+MISSES_MAX: Final = 3
+"""An object that was just made may not be found at once: it is gone only after so many times."""
+_GONE: Final = frozenset({404, 410})
+_MADE: Final = {RESPONSES.name: RESPONSES, BATCHES.name: BATCHES}
+"""What can be asked about by its id alone."""
+log = logging.getLogger("weighbridge")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollPolicy:
+    """How often is asked and for how long, in seconds; ``managed``: whose credentials are used."""
+
+    managed: bool
+    interval_s: float
+    lifetime_s: float
+
+    def schedule(self, endpoint: Endpoint) -> Schedule:
+        """Return the pauses: batches take longer, and a client's own key is used sparingly."""
+        first_s = self.interval_s * (15 if endpoint is BATCHES else 1)
+        longest_s = first_s * (20 if endpoint is BATCHES else 30)
+        return Schedule(first_s=first_s if self.managed else first_s * 5, longest_s=longest_s)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Watch:
+    """An object that is asked about; ``head`` asks. ``due_s`` is in the loop's time."""
+
+    upstream: Upstream
+    endpoint: Endpoint
+    object_id: str
+    opened_at_us: int
+    head: bytes
+    due_s: float = 0.0
+    misses: int = 0
+    asked: bool = False
+
+
+class Polls:
+    """What is asked about by this worker."""
+
+    def __init__(
+        self,
+        policy: PollPolicy,
+        *,
+        ledger: Ledger,
+        finisher: Finisher,
+        upstreams: Upstreams,
+        clock_us: Callable[[], int],
+    ) -> None:
+        self._policy = policy
+        self._ledger = ledger
+        self._finisher = finisher
+        self._by_name = {upstream.name: upstream for upstream in upstreams}
+        self._clock_us = clock_us
+        self._loop = asyncio.get_running_loop()
+        self._watched: dict[tuple[str, str], Watch] = {}
+        self._asking: set[asyncio.Task[None]] = set()
+        self._after = 0
+
+    async def run(self) -> None:
+        """Ask when it is time, until cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(min(TICK_S, self._policy.interval_s))
+                try:
+                    await self.look()
+                except ProxyError as error:
+                    log.warning("what is deferred has to wait: %s", error.message)
+        finally:
+            for task in self._asking:
+                task.cancel()
+
+    async def look(self) -> None:
+        """Find what is new and what waited too long, if this worker leads; ask what is due."""
+        if await self._ledger.leads():
+            await self._discover()
+        now_s = self._loop.time()
+        room = ASKED_AT_ONCE - len(self._asking)
+        due = [w for w in self._watched.values() if w.due_s <= now_s and not w.asked]
+        for watch in sorted(due, key=lambda each: each.due_s)[:room]:
+            self._start(watch)
+
+    def _start(self, watch: Watch) -> asyncio.Task[None]:
+        watch.asked = True
+        task = self._loop.create_task(self._ask_in_turn(watch))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+        return task
+
+    def remember(
+        self, upstream: Upstream, endpoint: Endpoint, object_id: str, target: str, headers: Headers
+    ) -> None:
+        """Ask about what this worker took, with its client's own headers (passthrough)."""
+        if self._policy.managed or (upstream.name, object_id) in self._watched:
+            return
+        while len(self._watched) >= REMEMBERED_MAX:
+            del self._watched[next(iter(self._watched))]
+        self._watch(
+            Watch(
+                upstream=upstream,
+                endpoint=endpoint,
+                object_id=object_id,
+                opened_at_us=self._clock_us(),
+                head=_head(upstream, target, headers),
+            )
+        )
+
+    def postpone(self, request: DeferredRequest) -> None:
+        """Ask later: its client has just asked itself."""
+        watch = self._watched.get((request.upstream, request.object_id))
+        if watch is not None:
+            self._rest(watch)
+
+    def forget(self, request: DeferredRequest) -> None:
+        """Ask no more, and let go of what was kept to ask with."""
+        self._watched.pop((request.upstream, request.object_id), None)
+
+    async def ask(self, request: DeferredRequest) -> None:
+        """Ask now (managed mode), unless as many are asked about; it is learnt later then."""
+        watch = self._watch_of(request)
+        if watch is not None and len(self._asking) < ASKED_AT_ONCE:
+            await asyncio.wait([self._start(watch)])
+
+    async def _discover(self) -> None:
+        page = await self._ledger.waiting(after=self._after, limit=PAGE)
+        self._after = page[-1].request_id if len(page) == PAGE else 0
+        oldest_us = self._clock_us() - int(self._policy.lifetime_s * 1_000_000)
+        for request in page:
+            if request.opened_at_us < oldest_us:
+                await self._give_up(request, TOO_LONG)
+        if self._policy.managed:
+            self._watch_all(request for request in page if request.opened_at_us >= oldest_us)
+
+    def _watch_all(self, requests: Iterable[DeferredRequest]) -> None:
+        for request in requests:
+            known = (request.upstream, request.object_id) in self._watched
+            if known or len(self._watched) >= WATCHED_MAX:
+                continue
+            watch = self._watch_of(request)
+            if watch is not None:
+                self._watch(watch)
+
+    def _watch_of(self, request: DeferredRequest) -> Watch | None:
+        """Return how to ask with our own credentials; None where there is no way."""
+        upstream = self._by_name.get(request.upstream)
+        endpoint = _MADE.get(request.endpoint)
+        if upstream is None or upstream.credentials is None or endpoint is None:
+            return None
+        if not is_object_id(request.object_id):
+            return None
+        target = upstream.target(f"{endpoint.path}/{request.object_id}", "", "")
+        return Watch(
+            upstream=upstream,
+            endpoint=endpoint,
+            object_id=request.object_id,
+            opened_at_us=request.opened_at_us,
+            head=_head(upstream, target, upstream.credentials),
+        )
+
+    def _watch(self, watch: Watch) -> None:
+        self._watched[watch.upstream.name, watch.object_id] = watch
+        self._rest(watch)
+
+    def _rest(self, watch: Watch) -> None:
+        age_s = max(0, self._clock_us() - watch.opened_at_us) / 1_000_000
+        watch.due_s = self._loop.time() + self._policy.schedule(watch.endpoint).pause_s(age_s)
+        if age_s > self._policy.lifetime_s:
+            self._watched.pop((watch.upstream.name, watch.object_id), None)
+
+    async def _ask_in_turn(self, watch: Watch) -> None:
+        try:
+            await self._ask(watch)
+        except ProxyError as error:
+            log.warning("a deferred request has to wait: %s", error.message)
+        except Exception:
+            log.exception("asking how a deferred request ended failed")
+        finally:
+            watch.asked = False
+            self._rest(watch)
+
+    async def _ask(self, watch: Watch) -> None:
+        """Ask once, unless its end was seen meanwhile, and settle it if this is its end."""
+        place = watch.upstream.name, watch.object_id
+        found = await self._ledger.deferred(watch.object_id)
+        request = next((each for each in found if each.upstream == watch.upstream.name), None)
+        if request is None:  # its settlement is in the spool yet
+            return
+        if not request.waits:
+            self._watched.pop(place, None)
+            return
+        try:
+            answer = await fetch(
+                watch.upstream.pool, watch.head, limit=MAX_BODY_BYTES, timeout_s=TIMEOUT_S
+            )
+        except (ProxyError, TimeoutError):
+            return
+        if await self._judge(watch, request, answer):
+            self._watched.pop(place, None)
+
+    async def _judge(self, watch: Watch, request: DeferredRequest, answer: Fetched) -> bool:
+        """Settle by an answer, if it shows the end; tell whether it does."""
+        status = answer.head.status
+        watch.misses = watch.misses + 1 if status in _GONE else 0
+        if watch.misses >= MISSES_MAX:
+            await self._give_up(request, GONE)
+            return True
+        if status != 200:
+            return False
+        seen = read_object(watch.endpoint, _plain(answer))
+        if not seen.final or seen.object_id != watch.object_id:
+            return False
+        await self._finisher.finish(request, watch.endpoint, seen, watch.upstream.provider)
+        return True
+
+    async def _give_up(self, request: DeferredRequest, why: str) -> None:
+        log.warning("%s is settled without its end: %s", to_text(request.request_id), why)
+        await self._finisher.give_up(request, why)
+
+
+def _plain(answer: Fetched) -> bytes:
+    encoding = answer.head.fields.get(b"content-encoding", b"")
+    if not is_encoded(encoding):
+        return answer.body
+    return decode_whole(answer.body, encoding, MAX_BODY_BYTES) or b""
+
+
+def _head(upstream: Upstream, target: str, headers: Headers) -> bytes:
+    lines = [
+        b"GET %b HTTP/1.1" % target.encode("latin-1"),
+        b"Host: %b" % upstream.pool.origin.authority,
+        b"Accept: application/json",
+        b"Accept-Encoding: identity",
+        b"User-Agent: weighbridge",
+    ]
+    lines += [b"%b: %b" % pair for pair in headers]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
