@@ -30,6 +30,7 @@ from proxy.metering.estimator import ThreadEstimator
 from proxy.metering.finishing import Finisher
 from proxy.metering.polling import PollPolicy, Polls
 from proxy.metering.relay import DisconnectPolicy
+from proxy.metering.session import SessionCaller
 from proxy.metering.settling import Settler
 from proxy.metering.upkeep import empty_spool, keep_up
 from proxy.pricing import parse
@@ -43,6 +44,7 @@ from proxy.web.invoice import InvoiceViews
 from proxy.web.keys import KeyRing
 from proxy.web.model_gate import ModelGate
 from proxy.web.router import Router
+from proxy.web.sockets import Sockets
 from proxy.web.usage import UsageViews
 
 GC_THRESHOLDS = (20_000, 20, 20)
@@ -112,6 +114,12 @@ class Application:
         self.spool = Spool(settings.spool_path, ledger.worker_id)
         ledger.spooled = lambda: self.spool.pending > 0
         settler = Settler(ledger, self.spool, timeout_s=settings.settle_timeout_s)
+        policy = DisconnectPolicy(
+            drain=settings.on_disconnect == "drain",
+            drain_timeout_s=settings.drain_timeout_s,
+            drain_bytes=settings.drain_bytes,
+            drains=Drains(settings.drains_per_subscription),
+        )
         self.finisher = Finisher(
             settler=settler, estimator=self.estimator, classifier=self.books, clock_us=now_us
         )
@@ -121,14 +129,12 @@ class Application:
             settler=settler,
             estimator=self.estimator,
             classifier=self.books,
-            policy=DisconnectPolicy(
-                drain=settings.on_disconnect == "drain",
-                drain_timeout_s=settings.drain_timeout_s,
-                drain_bytes=settings.drain_bytes,
-                drains=Drains(settings.drains_per_subscription),
-            ),
+            policy=policy,
             clock_us=now_us,
             fault=fault,
+        )
+        self.sessions = SessionCaller(
+            self.caller, ledger=ledger, settler=settler, policy=policy, fault=fault
         )
         self.access_log = AccessLog(as_json=_logs_json(settings)) if settings.access_log else None
         self.router = self._router()
@@ -162,9 +168,11 @@ class Application:
     def _router(self) -> Router:
         settings = self.settings
         token = settings.admin_token
+        managed = settings.mode == "managed"
+        gate = ModelGate(self.books, now)
         gateway = Gateway(
             GatewayOptions(
-                managed=settings.mode == "managed",
+                managed=managed,
                 max_body_bytes=settings.max_body_bytes,
                 max_upload_bytes=settings.max_upload_bytes,
                 max_open_requests=settings.max_open_requests,
@@ -173,10 +181,11 @@ class Application:
             upstreams=self.upstreams,
             keys=self.keys,
             caller=self.caller,
+            sockets=Sockets(self.sessions, managed=managed, upstreams=self.upstreams, gate=gate),
             ids=RequestIds(self.ledger.worker_id),
-            models=ModelGate(self.books, now),
+            models=gate,
             deferrals=Deferrals(
-                managed=settings.mode == "managed",
+                managed=managed,
                 ledger=self.ledger,
                 finisher=self.finisher,
                 polls=self.polls,

@@ -28,6 +28,24 @@ class LimitStanding:
     assumed_output: int | None
 
 
+def no_room(standings: Sequence[LimitStanding]) -> str | None:
+    """Return why a session may not go on, or None: it may.
+
+    What is reserved is the most that its next answer may cost, so that there must be room for.
+    """
+    for standing in standings:
+        for window, most in standing.caps.spends:
+            for spend in standing.state.spends:
+                taken = EXACT.add(spend.spent, spend.reserved)
+                if spend.window is window and taken > most:
+                    whose = standing.subscription if standing.prefix is None else standing.prefix
+                    return (
+                        f"{whose} has used {decimal_text(spend.spent, 2)} of its spend limit of "
+                        f"{decimal_text(most, 2)} ({window}): the session ends."
+                    )
+    return None
+
+
 def render_budget(standings: Sequence[LimitStanding], now_us: int) -> dict[str, Any] | None:
     """Return the ``budget`` of current usage: the subscription's, and its limited keys'.
 

@@ -324,10 +324,23 @@ class Exchange:
         self.answered = True
         self._connection.abort()
 
-    def tunnel(self, sink: BodySink) -> None:
-        """Give the connection's bytes, both ways, to ``sink`` from now on (after a 101)."""
+    def tunnel(self, head: bytes, sink: BodySink) -> None:
+        """Answer with a 101's whole ``head``; the client's bytes go to ``sink`` from now on."""
+        self.started, self.status = True, 101
+        self._connection.write(head)
         self._sink = sink
+        for piece in self._body:  # what the client sent ahead
+            sink.body_data(bytes(piece))
+        self._body.clear()
         self._connection.tunnel(self)
+
+    def pause_tunnel(self) -> None:
+        """Take no more of the client's bytes for now."""
+        self._connection.pause_reading()
+
+    def resume_tunnel(self) -> None:
+        """Go on taking the client's bytes."""
+        self._connection.resume_reading()
 
     def write_raw(self, data: bytes) -> None:
         """Send bytes outside of HTTP's framing, in a tunnel."""

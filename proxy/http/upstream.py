@@ -90,11 +90,11 @@ class UpstreamConnection(asyncio.Protocol):
         if self._sink is None:
             self.close()
             return
+        if not self._paused:
+            self.deadline = self._loop.time() + self._silence_timeout_s
         if self._tunnelled:
             self._sink.answer_data(data)
             return
-        if not self._paused:
-            self.deadline = self._loop.time() + self._silence_timeout_s
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -244,7 +244,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._sink = sink
 
     def write(self, data: bytes, *, chunked: bool) -> None:
-        """Send a piece of the request's body."""
+        """Send a piece of the request's body, or bytes in a tunnel."""
         if self._transport is not None:
             self.deadline = self._loop.time() + self._silence_timeout_s
             self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
@@ -254,11 +254,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._request_sent = True
         if chunked and self._transport is not None:
             self._transport.write(b"0\r\n\r\n")
-
-    def write_raw(self, data: bytes) -> None:
-        """Send bytes outside of HTTP's framing, in a tunnel."""
-        if self._transport is not None:
-            self._transport.write(data)
 
     def pause_reading(self) -> None:
         """Take no more of the answer for now."""

@@ -7,10 +7,11 @@ from typing import Any
 
 from proxy.core.usage import Metric, RequestState
 from proxy.errors import BadRequestError
-from proxy.ledger import statements
+from proxy.ledger import appending, statements
 from proxy.ledger.deferred import register
 from proxy.ledger.identities import Identities, Owner
 from proxy.ledger.late import note_late
+from proxy.ledger.limit_owners import LimitedOwner
 from proxy.ledger.limiting import Booked, EventRow, Limiting
 from proxy.ledger.port import Admission, OpenCall, Refusal, Settlement
 from proxy.ledger.rows import read_sequence
@@ -21,7 +22,7 @@ RAW_USAGE_BYTES = 4096
 LARGEST_QUANTITY = 1 << 53
 LAST_USED_STEP_US = 60 * 1_000_000
 _REMEMBERED = 20_000
-_OK = range(200, 300)
+_OK = frozenset({101, *range(200, 300)})
 _PLAIN = {state: str(state.value) for state in RequestState}
 """sqlite3 binds plain strings by a short way, and asks around for adapters of any subclass."""
 _REQUESTS = str(Metric.REQUESTS.value)
@@ -35,9 +36,10 @@ class UnexpectedRowsError(Exception):
 class Entries:
     """The rows of some settlements."""
 
-    __slots__ = ("deferring", "events", "limited", "quarters", "requests")
+    __slots__ = ("appends", "deferring", "events", "limited", "quarters", "requests")
 
     def __init__(self) -> None:
+        self.appends: list[appending.Claim] = []
         self.deferring = False
         self.limited: list[Booked] = []
         self.requests: list[tuple[object, ...]] = []
@@ -223,6 +225,10 @@ class Booking:
         if entries.limited:
             self._limiting.prepare(connection, entries.limited)
         after = (self._identities.sequence,)
+        if entries.appends:
+            if read_sequence(connection) != self._identities.sequence:
+                return False
+            appending.claim(connection, entries.appends, self._limiting)
         return statements.SETTLE.run(connection, entries.requests, after=after) == len(
             entries.requests
         )
@@ -267,13 +273,18 @@ class Booking:
                 raise BadRequestError(msg)
         elif state is not RequestState.ABANDONED:
             state = RequestState.FAILED
-        entries.requests.append(_settled(settlement, state, (key_id, subscription_id, segment_id)))
+        place = (key_id, subscription_id, segment_id)
+        owners: tuple[LimitedOwner, ...] = ()
         if self._limiting.anyone and subscription_id is not None:
             owners = self._limiting.owners(
                 connection, key_id, subscription_id, settlement.opened_at_us
             )
             if owners:
                 entries.limited.append(Booked(settlement, owners, len(entries.events)))
+        if settlement.appended_from:
+            entries.appends.append(appending.Claim(settlement, place, owners))
+        else:
+            entries.requests.append(_settled(settlement, state, place))
         if owner is not None and segment_id is not None and state is not RequestState.DEFERRED:
             self._enter_events(connection, settlement, (owner.subscription_id, segment_id), entries)
 
@@ -284,7 +295,10 @@ class Booking:
         place: tuple[int, int],
         entries: Entries,
     ) -> None:
-        """Add the events: ``.0`` is the request itself, the others what it used."""
+        """Add the events: ``.0`` is the request itself, the others what it used.
+
+        Those that are appended are all what it used.
+        """
         subscription_id, segment_id = place
         state = _PLAIN[settlement.measurement.state]
         dimensions = Dimensions(
@@ -299,15 +313,15 @@ class Booking:
         request_id, opened_at_us = settlement.request_id, settlement.opened_at_us
         quarter = opened_at_us // QUARTER_US
         events, sums = entries.events, entries.quarters
-        n = 0
+        n = settlement.appended_from
         metric, kind, quantity = _REQUESTS, state, 1
-        for used in (None, *settlement.measurement.usage.quantities):
+        quantities = settlement.measurement.usage.quantities
+        for used in quantities if n else (None, *quantities):
             by_type, priced_by = types, dimensions
             if used is not None:
                 if used.model is not None:
                     priced_by = dimensions._replace(model=used.model)
                     by_type = self._series.types(priced_by)
-                n += 1
                 metric, kind, quantity = used.metric, used.type, used.quantity
                 if quantity > LARGEST_QUANTITY:
                     msg = f"A quantity of {quantity} {metric} can't be right: it is not recorded."
@@ -318,6 +332,7 @@ class Booking:
             events.append((subscription_id, request_id, n, series_id, opened_at_us, quantity))
             slot = series_id, quarter
             sums[slot] = sums.get(slot, 0) + quantity
+            n += 1
 
 
 def _texts(reserved: tuple[Decimal | None, int | None]) -> tuple[str | None, int | None]:

@@ -216,6 +216,11 @@ class Limiting:
             found = connection.execute(f"{_ROWS} WHERE id IN ({marks})", values)
             self._rows = {row[0]: _Row(*row[1:]) for row in found}
 
+    def count_in(self, owners: Iterable[LimitedOwner]) -> None:
+        """Count a running request as these owners', which was nobody's when it opened."""
+        for owner in owners:
+            self._accounts.by_owner[owner.number].take(ZERO)
+
     def book(
         self, connection: sqlite3.Connection, booked: Sequence[Booked], events: Sequence[EventRow]
     ) -> None:
@@ -242,7 +247,11 @@ class Limiting:
         of_keys: dict[tuple[int, int, int], int],
     ) -> None:
         settlement, owners, _ = entry
-        held = self._take_held(settlement)
+        if settlement.appended_from:
+            # It runs on, and holds what it holds: only the usage is booked.
+            held: Held | None = Held(settlement.opened_at_us, None, 0, running=False)
+        else:
+            held = self._take_held(settlement)
         if held is None:
             return
         accounts = [self._accounts.by_owner[owner.number] for owner in owners]

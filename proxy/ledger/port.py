@@ -67,6 +67,10 @@ class Refusal:
     limits_changed: bool = False
 
 
+APPENDED_FROM = 1_000_000
+"""Events of a running request are numbered from here on, those of its settlement from 0."""
+
+
 class DeferredObject(msgspec.Struct, frozen=True):
     """An object of an upstream's that a request made: its usage is billed once, by these two."""
 
@@ -97,6 +101,9 @@ class Settlement(msgspec.Struct, kw_only=True):
     upstream_status: int | None
     measurement: Measurement
     object: DeferredObject | None = None
+    appended_from: int = 0
+    """0: it ends its request. Otherwise it is some of its usage (:meth:`Ledger.append`), and this
+    the number of its first event."""
 
 
 class DeferredRequest(msgspec.Struct, frozen=True):
@@ -216,6 +223,13 @@ class Ledger(Protocol):
 
     def settle(self, settlement: Settlement) -> asyncio.Future[bool]:
         """Record how a request ended; False if it had been settled before."""
+
+    def append(self, part: Settlement) -> asyncio.Future[bool]:
+        """Record usage of a request while it runs (``part.appended_from`` numbers its events).
+
+        The request stays open. A second append of the same events changes nothing, nor does one
+        after the settlement but for events that are new.
+        """
 
     async def recover(self) -> int:
         """Abandon what workers that died left open, nobody else's; return how many that were."""

@@ -24,6 +24,7 @@ from proxy.ledger.limit_verbs import SqliteLimits
 from proxy.ledger.locks import WorkerLock, WriteLock
 from proxy.ledger.migrate import migrate
 from proxy.ledger.port import (
+    APPENDED_FROM,
     Admission,
     AdoptedBook,
     KeyRecord,
@@ -153,6 +154,13 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
     def settle(self, settlement: Settlement) -> asyncio.Future[bool]:
         """Record how a request ended; False if it had been settled before, or never opened."""
         return self._writer.settle(settlement)
+
+    def append(self, part: Settlement) -> asyncio.Future[bool]:
+        """Record usage of a request while it runs; the request stays open."""
+        if part.appended_from < APPENDED_FROM:
+            msg = f"Appended events are numbered from {APPENDED_FROM} on."
+            raise ValueError(msg)
+        return self._writer.settle(part)
 
     async def recover(self) -> int:
         """Abandon what workers that died left open; return how many requests that were."""

@@ -1,4 +1,8 @@
-"""Whether every request is in one state, and its events say the same."""
+"""Whether every request is in one state, and its events say the same.
+
+Those that were appended while it ran say what they knew then: an answer of a session was exact,
+however the session ended.
+"""
 
 # ruff: noqa: S608 - texts are made of constants, values are bound
 
@@ -8,6 +12,7 @@ from collections.abc import Iterator
 from proxy.core.ids import to_text
 from proxy.core.usage import UNSETTLED, RequestState
 from proxy.ledger.maintenance import snapshot
+from proxy.ledger.port import APPENDED_FROM
 
 _FINAL = frozenset(str(state) for state in RequestState if state not in UNSETTLED)
 _RUNNING = frozenset(str(state) for state in UNSETTLED)
@@ -21,7 +26,8 @@ _PAGE = (
     f" (SELECT count(*) {_OWN} AND e.n = 0),"
     f" (SELECT count(*) {_OWN} AND e.n = 0 AND s.metric = 'requests' AND s.type = r.state"
     " AND e.quantity = 1 AND e.occurred_at_us = r.opened_at_us),"
-    f" (SELECT count(*) {_OWN} AND s.source <> r.state) FROM requests AS r WHERE r.id > ?"
+    f" (SELECT count(*) {_OWN} AND s.source <> r.state AND e.n < {APPENDED_FROM})"
+    " FROM requests AS r WHERE r.id > ?"
     " AND NOT EXISTS (SELECT 1 FROM prunings AS p WHERE p.subscription_id = r.subscription_id"
     " AND p.through_us > r.opened_at_us) ORDER BY r.id LIMIT ?"
 )

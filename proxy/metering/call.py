@@ -52,6 +52,13 @@ def no_fault(_: str) -> None:
     """Let every named point pass."""
 
 
+class Stoppable(Protocol):
+    """What carries an answer, and can be told to end."""
+
+    def stop(self, ended: Ended) -> None:
+        """Take no more from the upstream."""
+
+
 class Call(msgspec.Struct, kw_only=True):
     """A request that is authenticated and read, ready to be opened and sent.
 
@@ -132,7 +139,7 @@ class Caller:
         self._policy = policy
         self._clock_us = clock_us
         self._fault = fault
-        self._running: set[Relay] = set()
+        self.running: set[Stoppable] = set()
         self.classifier = classifier
 
     async def carry(self, exchange: Exchange, call: Call) -> Measurement | None:
@@ -141,18 +148,18 @@ class Caller:
         Errors: what the client is to be told, if its answer has not begun.
         """
         self._fault("opening")
-        allowance = await self._open(call)
+        allowance = await self.admit(call)
         self._fault("opened")
         shape = RequestShape(model=call.model)
         usage = UsageReader(call.endpoint, shape) if call.endpoint else None
         reading = _Reading(call, usage, allowance)
         relay = Relay(exchange, self._policy, reading.begin)
-        self._running.add(relay)
+        self.running.add(relay)
         try:
             return await self._carry(exchange, call, relay, reading)
         finally:
             relay.stop(Ended.SHUTDOWN)  # of one that has ended, nothing is stopped
-            self._running.discard(relay)
+            self.running.discard(relay)
             # Exchange and relay hold each other: parted, they go at once, without the collector.
             exchange.listener = None
 
@@ -195,12 +202,12 @@ class Caller:
 
     async def stop_all(self) -> None:
         """Take no more from any upstream: what has come is settled as it is."""
-        for relay in list(self._running):
+        for relay in list(self.running):
             relay.stop(Ended.SHUTDOWN)
-        while self._running:  # noqa: ASYNC110 - once, at the end: not worth an event a call
+        while self.running:  # noqa: ASYNC110 - once, at the end: not worth an event a call
             await asyncio.sleep(0.01)
 
-    async def _open(self, call: Call) -> Allowance | None:
+    async def admit(self, call: Call) -> Allowance | None:
         """Have the request admitted; return what its client may be told of its limits."""
         key = call.key
         asked = OpenCall(
@@ -279,25 +286,28 @@ class Caller:
         return measure(outcome, estimated)
 
     async def _settle(self, call: Call, relay: Relay, measurement: Measurement) -> None:
+        made = None if call.deferral is None else await call.deferral.settle()
+        settlement = self.settlement(call, relay.status, measurement)
+        settlement.object = made
+        await self._settler.settle(settlement)
+
+    def settlement(self, call: Call, status: int | None, measurement: Measurement) -> Settlement:
+        """Write what the ledger is to know of a call's end, or of a part of its usage."""
         usage = measurement.usage
         model = usage.model or call.model
-        made = None if call.deferral is None else await call.deferral.settle()
-        await self._settler.settle(
-            Settlement(
-                request_id=call.id,
-                opened_at_us=call.opened_at_us,
-                settled_at_us=self._clock_us(),
-                key=call.key,
-                key_digest=call.key_digest,
-                key_prefix=call.key_prefix,
-                model_requested=call.model,
-                model=model,
-                service_tier=usage.service_tier or "default",
-                context_class=self.classifier.context_class(model, call.model, usage.input_tokens),
-                upstream_status=relay.status,
-                measurement=measurement,
-                object=made,
-            )
+        return Settlement(
+            request_id=call.id,
+            opened_at_us=call.opened_at_us,
+            settled_at_us=self._clock_us(),
+            key=call.key,
+            key_digest=call.key_digest,
+            key_prefix=call.key_prefix,
+            model_requested=call.model,
+            model=model,
+            service_tier=usage.service_tier or "default",
+            context_class=self.classifier.context_class(model, call.model, usage.input_tokens),
+            upstream_status=status,
+            measurement=measurement,
         )
 
 

@@ -1,7 +1,8 @@
 """Settlements that must not be lost: to the ledger, and where it can't take them, to its spool."""
 
 import asyncio
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from proxy.errors import LedgerUnavailableError
 from proxy.ledger.port import Ledger, Settlement
@@ -31,9 +32,18 @@ class Settler:
         self._waiting: dict[asyncio.Future[bool], tuple[float, Settlement]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    async def settle(self, settlement: Settlement) -> None:
-        """Settle; LedgerUnavailableError where neither ledger nor spool can."""
-        future = self._ledger.settle(settlement)
+    def settle(self, settlement: Settlement) -> Coroutine[Any, Any, bool]:
+        """Settle; False where the spool took it, not the ledger.
+
+        Errors: LedgerUnavailableError where neither can.
+        """
+        return self._kept(self._ledger.settle(settlement), settlement)
+
+    def append(self, part: Settlement) -> Coroutine[Any, Any, bool]:
+        """Append usage of a running request; outcome and errors are those of :meth:`settle`."""
+        return self._kept(self._ledger.append(part), part)
+
+    async def _kept(self, future: asyncio.Future[bool], settlement: Settlement) -> bool:
         self._waiting[future] = self._loop.time(), settlement
         if self._timer is None:
             self._timer = self._loop.call_later(LOOK_S, self._look)
@@ -41,6 +51,9 @@ class Settler:
             await future
         except LedgerUnavailableError:
             await self._spool.append(settlement)
+            return False
+        else:
+            return True
         finally:
             del self._waiting[future]
 

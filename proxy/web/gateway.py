@@ -26,6 +26,7 @@ from proxy.web.model_gate import ModelGate
 from proxy.web.model_list import ModelList
 from proxy.web.reading import BodyReader, ReadBody
 from proxy.web.shares import OpenShares, Strangers
+from proxy.web.sockets import Sockets, Visit
 from proxy.wire.endpoints import (
     ENDPOINTS,
     MODEL,
@@ -37,6 +38,7 @@ from proxy.wire.endpoints import (
 from proxy.wire.headers import RequestHead, bearer_secret, upward
 from proxy.wire.request import RequestFacts, with_usage_asked
 from proxy.wire.upstream_paths import ANTHROPIC_VERSION, AZURE_PREFIX, UpstreamKind
+from proxy.wire.websocket_handshake import SWITCHED, subprotocol_secret
 
 _SECRET_PARAMETERS = frozenset({"api-key", "api_key", "key", "access_token"})
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
@@ -67,6 +69,7 @@ class Gateway:
         upstreams: Upstreams,
         keys: KeyRing,
         caller: Caller,
+        sockets: Sockets,
         ids: RequestIds,
         models: ModelGate,
         deferrals: Deferrals,
@@ -77,6 +80,7 @@ class Gateway:
         self._upstreams = upstreams
         self._keys = keys
         self._caller = caller
+        self._sockets = sockets
         self._ids = ids
         self._gate = models
         self._deferrals = deferrals
@@ -117,7 +121,7 @@ class Gateway:
         self, exchange: Exchange, request_id: int, opened_at_us: int, noted: "_Noted"
     ) -> None:
         head = exchange.head
-        secret = bearer_secret(head.fields)
+        secret = bearer_secret(head.fields) or subprotocol_secret(head)
         digest, key = await self._authenticate(secret)
         noted.key = key
         noted.prefix = key.prefix if key is not None else _prefix(secret)
@@ -127,11 +131,13 @@ class Gateway:
         if key is None:
             self._strangers.enter(exchange.peer)
         endpoint = endpoint_for(head.method, head.path)
+        if head.upgrade and self._sockets.take(head, endpoint):
+            await self._serve_socket(exchange, endpoint, noted, (request_id, opened_at_us, digest))
+            return
         if self._managed and (endpoint is None or not endpoint.managed or endpoint.socket):
             raise _closed(head)
         read = await self._reader.read(exchange, endpoint)
-        body, facts = read.body, read.facts
-        model = facts.model
+        body, facts, model = read.body, read.facts, read.facts.model
         if not model or head.path.startswith(AZURE_PREFIX):
             model = self._model(head, endpoint, facts)
         noted.model = model
@@ -180,6 +186,29 @@ class Gateway:
             self._gate.note(model, noted.measurement)
         noted.model = call.model
         if key is None and 200 <= exchange.status < 300:
+            self._strangers.welcome(exchange.peer)
+
+    async def _serve_socket(
+        self,
+        exchange: Exchange,
+        endpoint: Endpoint | None,
+        noted: "_Noted",
+        identity: tuple[int, int, bytes],
+    ) -> None:
+        head = exchange.head
+        request_id, opened_at_us, digest = identity
+        visit = Visit(
+            id=request_id,
+            request_id=noted.text_id,
+            opened_at_us=opened_at_us,
+            key=noted.key,
+            key_digest=digest,
+            key_prefix=noted.prefix,
+            query=_without_secrets(head.query) if self._managed else head.query,
+            attempt=_attempt(head),
+        )
+        noted.model, noted.measurement = await self._sockets.carry(exchange, endpoint, visit)
+        if noted.key is None and exchange.status == SWITCHED:
             self._strangers.welcome(exchange.peer)
 
     async def _authenticate(self, secret: bytes | None) -> tuple[bytes, ApiKey | None]:
@@ -289,7 +318,11 @@ class _Noted:
     measurement: Measurement | None = None
 
 
-_OPEN = ", ".join(f"{row.method} {row.path}" for row in ENDPOINTS if row.managed and not row.socket)
+_OPEN = ", ".join(
+    f"{row.method} {row.path}{' (WebSocket)' if row.socket else ''}"
+    for row in ENDPOINTS
+    if row.managed
+)
 
 
 def _asks(endpoint: Endpoint | None, facts: RequestFacts) -> bool:

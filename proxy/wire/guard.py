@@ -58,6 +58,8 @@ _WHY: Final = (
     "another stored there"
 )
 _DEPTH_MAX: Final = 200
+_METADATA: Final = frozenset({"metadata"})
+_OF_A_SESSION: Final = frozenset({"event_id", "response_id", "item_id", "previous_item_id"})
 
 
 class _RepeatedMemberError(ValueError):
@@ -88,7 +90,7 @@ def _guarded_chat(facts: RequestFacts, body: bytes) -> bytes:
         messages = members.get("messages")
         for message in messages if isinstance(messages, list) else ():
             if isinstance(message, dict) and _has_id(message.get("audio")):
-                raise _refers("messages[].audio.id")
+                raise refers("messages[].audio.id")
     return body
 
 
@@ -97,14 +99,14 @@ def _guarded_top(
 ) -> bytes:
     """Check what stands at the top of a body."""
     if endpoint is MESSAGES and members.get("container") is not None:
-        raise _refers("container")
+        raise refers("container")
     if _has_id(members.get("voice")):
-        raise _refers("voice.id")
+        raise refers("voice.id")
     if endpoint is not RESPONSES:
         return body
     for name in ("conversation", "prompt"):
         if members.get(name) is not None:
-            raise _refers(name)
+            raise refers(name)
     _check_items(members.get("input"))
     _check_tools(members.get("tools"))
     if facts.background:  # it can't be without being stored; whose it is, is kept
@@ -123,13 +125,13 @@ def _check_items(items: object) -> None:
         bare = not kind and "role" not in item and "content" not in item
         drawn = kind == "image_generation_call" and not item.get("result")
         if kind == "item_reference" or ((bare or drawn) and "id" in item):
-            raise _refers("input[].id")
+            raise refers("input[].id")
 
 
 def _check_tools(tools: object) -> None:
     for tool in tools if isinstance(tools, list) else ():
         if isinstance(tool, dict) and isinstance(tool.get("container"), str):
-            raise _refers("tools[].container")
+            raise refers("tools[].container")
 
 
 def _with_store_false(body: bytes) -> bytes:
@@ -141,10 +143,21 @@ def _with_store_false(body: bytes) -> bytes:
     return b'%b%b"store":false%b' % (body[:at], comma, body[at:])
 
 
-def _checked(body: bytes, *, blocks: bool = False) -> dict[str, Any]:
+def checked_message(message: bytes) -> dict[str, Any]:
+    """Read a message of a realtime client, and refuse what refers to something stored.
+
+    Its session's own answers and items are no such things. Raises BadRequestError.
+    """
+    return _checked(message, own=_OF_A_SESSION)
+
+
+def _checked(
+    body: bytes, *, blocks: bool = False, own: frozenset[str] = _METADATA
+) -> dict[str, Any]:
     """Read a body, and refuse references anywhere in it, and members that are there twice.
 
     ``blocks``: it has Anthropic's content blocks, where the input of a tool is not looked into.
+    ``own`` are the members at the top that the application may fill as it likes.
     """
     try:
         members = json.loads(body, object_pairs_hook=_once)
@@ -157,7 +170,7 @@ def _checked(body: bytes, *, blocks: bool = False) -> dict[str, Any]:
     if not isinstance(members, dict):
         raise BadRequestError("The request body is not a JSON object. Send one.")
     for name, value in members.items():
-        if name != "metadata":
+        if name not in own:
             _search({name: value}, _DEPTH_MAX, blocks=blocks)
     return members
 
@@ -181,7 +194,7 @@ def _search(value: dict[str, Any] | list[Any], depth: int, *, blocks: bool) -> N
     opaque = "input" if blocks and value.get("type") in _TOOL_CALLS else None
     for name, member in value.items():
         if _is_reference(name, member):
-            raise _refers(name)
+            raise refers(name)
         if name != opaque and isinstance(member, dict | list):
             _search(member, depth - 1, blocks=blocks)
 
@@ -208,7 +221,8 @@ def _stores(what: str) -> BadRequestError:
     )
 
 
-def _refers(name: str) -> BadRequestError:
+def refers(name: str) -> BadRequestError:
+    """Make the error for a member that refers to something stored."""
     return BadRequestError(
         f"{name!r} refers to something stored at the upstream, which is refused here: {_WHY}. "
         "Send the content itself.",
@@ -219,4 +233,4 @@ def _refers(name: str) -> BadRequestError:
 def refuse_references(names: list[str]) -> None:
     """Refuse a form whose fields refer to stored objects."""
     if names:
-        raise _refers(names[0])
+        raise refers(names[0])

@@ -120,7 +120,7 @@ class Proxy:
             "holders": len(application.server.held._by_holder),
             "open": application.router._gateway._open.total,
             "owners": len(application.router._gateway._open._by_owner),
-            "relays": len(application.caller._running),
+            "relays": len(application.caller.running),
             "drains": drains.running if drains is not None else 0,
             "files": open_files() - self._files,
             "rows": self.states().count("open"),

@@ -35,7 +35,7 @@ def a_settlement_is_dropped(patch: pytest.MonkeyPatch) -> None:
 
 
 def an_answer_is_released_before_it_is_settled(patch: pytest.MonkeyPatch) -> None:
-    settle, kept = Settler.settle, set[asyncio.Task[None]]()
+    settle, kept = Settler.settle, set[asyncio.Task[bool]]()
 
     async def hasty(self: Settler, settlement: Settlement) -> None:
         kept.add(asyncio.get_running_loop().create_task(settle(self, settlement)))
@@ -91,12 +91,12 @@ def events_are_not_idempotent(patch: pytest.MonkeyPatch) -> None:
 
 
 def requests_go_up_before_they_are_open(patch: pytest.MonkeyPatch) -> None:
-    open_, kept = Caller._open, set[asyncio.Task[Any]]()
+    open_, kept = Caller.admit, set[asyncio.Task[Any]]()
 
     async def hasty(self: Caller, *call: Any) -> None:
         kept.add(asyncio.get_running_loop().create_task(open_(self, *call)))
 
-    patch.setattr(Caller, "_open", hasty)
+    patch.setattr(Caller, "admit", hasty)
 
 
 def what_can_not_be_settled_is_released(patch: pytest.MonkeyPatch) -> None:

@@ -149,7 +149,7 @@ class Worker:
     def left_over(self) -> list[str]:
         """What a worker that has nothing to do must not hold."""
         held = {
-            "relays": len(self.caller._running),
+            "relays": len(self.caller.running),
             "upstream connections": len(self._pool.in_use),
             "settlements": len(self.caller._settler._waiting),
             "spooled": self.spool.pending if self.spool else 0,

@@ -5,6 +5,7 @@ input, which is billed as the transcription model's. Responses: each terminal ev
 share a socket, so an event's identity is its response's.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,8 +21,15 @@ from proxy.wire.usage.shape import RequestShape
 _ANSWERS: Final = frozenset(
     {"response.done", "response.completed", "response.incomplete", "response.failed"}
 )
+_BEGUN: Final = "response.created"
 _TRANSCRIBED: Final = "conversation.item.input_audio_transcription.completed"
-_SESSION: Final = b'"session'
+_DECISIVE: Final = re.compile(
+    rb'"(?:usage"|session|response\.(?:created|done|completed|incomplete|failed)")'
+)
+"""Nearly all messages are pieces of answers, without any of these: they are not decoded."""
+_WHOLE: Final = frozenset({"completed", "incomplete"})
+"""The states of an answer that cost something for sure."""
+_RUNNING_MAX: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,17 +42,23 @@ class SessionUsage:
 
 
 class SessionReader:
-    """Reads the messages that the upstream sends on one socket."""
+    """Reads the messages that the upstream sends on one socket.
 
-    __slots__ = ("_model", "_transcription_model")
+    ``running`` are the ids of the answers that have begun and not ended; ``unreported`` counts
+    those that came to their end without usage.
+    """
+
+    __slots__ = ("_model", "_transcription_model", "running", "unreported")
 
     def __init__(self, request: RequestShape) -> None:
         self._model = request.model
         self._transcription_model: str | None = None
+        self.running: set[str] = set()
+        self.unreported = 0
 
     def message(self, data: bytes) -> SessionUsage | None:
         """Take one message; return the usage that it reports, if it does."""
-        if b'"usage"' not in data and _SESSION not in data:
+        if _DECISIVE.search(data) is None:
             return None
         envelope = read_envelope(data)
         kind = None if envelope is None else text_of(envelope.type)
@@ -52,17 +66,26 @@ class SessionReader:
             return None
         if kind in _ANSWERS:
             return self._answer(data)
+        if kind == _BEGUN:
+            self._begin(value_of(envelope.response))
         if kind == _TRANSCRIBED:
             return self._transcription(data, text_of(envelope.item_id) or "")
         if "session." in kind:
             self._learn(value_of(envelope.session))
         return None
 
+    def _begin(self, response: object) -> None:
+        number = _path(response, "id")
+        if isinstance(number, str) and len(self.running) < _RUNNING_MAX:
+            self.running.add(number)
+
     def _answer(self, data: bytes) -> SessionUsage | None:
         reader = UsageReader(RESPONSES, RequestShape(model=self._model))
         reader.event(data)
+        self.running.discard(reader.object_id or "")
         usage = reader.usage()
         if usage is None:
+            self.unreported += reader.status in _WHOLE
             return None
         named = replace(usage, model=usage.model or self._model or None)
         return SessionUsage(id=reader.object_id or "", usage=named, raw=reader.raw())

@@ -1,0 +1,36 @@
+"""Usage of a request while it runs: one socket has many answers, each durable before the next.
+
+An append is booked as a settlement is, by the same code and in the same transactions: its events
+and sums, what they cost a limited owner, and nothing of it twice. Only the request's row stays as
+it is, open, except that a key which was unknown when it opened has shown that it works.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from proxy.ledger.limit_owners import LimitedOwner
+from proxy.ledger.limiting import Limiting
+from proxy.ledger.port import Settlement
+
+_CLAIM = (
+    "UPDATE requests SET key_id = ?, subscription_id = ?, segment_id = ?"
+    " WHERE id = ? AND subscription_id IS NULL"
+)
+
+
+class Claim(NamedTuple):
+    """An append, the (key, subscription, segment) it is booked to, and who of them is limited."""
+
+    part: Settlement
+    place: tuple[int | None, int | None, int | None]
+    owners: tuple[LimitedOwner, ...]
+
+
+def claim(connection: sqlite3.Connection, claims: Iterable[Claim], limiting: Limiting) -> None:
+    """Give requests that were nobody's to their subscriptions: events must not be without one."""
+    for part, place, owners in claims:
+        if part.key is not None or place[1] is None:
+            continue
+        if connection.execute(_CLAIM, (*place, part.request_id)).rowcount:
+            limiting.count_in(owners)

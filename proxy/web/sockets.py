@@ -1,0 +1,93 @@
+"""WebSockets under ``/v1``: what must be known of one before it is carried."""
+
+from dataclasses import dataclass
+
+from proxy.core.subscriptions import ApiKey
+from proxy.core.usage import Measurement
+from proxy.http.exchange import Exchange
+from proxy.metering.call import Call
+from proxy.metering.session import SessionCaller
+from proxy.metering.upstreams import Upstream, Upstreams
+from proxy.web.model_gate import ModelGate
+from proxy.wire.endpoints import Endpoint
+from proxy.wire.headers import RequestHead
+from proxy.wire.session_guard import SessionGuard
+from proxy.wire.websocket_handshake import handshake_upward, is_websocket, model_asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """Who asks for a socket, and by which request; ``query`` is without secrets."""
+
+    id: int
+    request_id: str
+    opened_at_us: int
+    key: ApiKey | None
+    key_digest: bytes
+    key_prefix: str
+    query: str
+    attempt: int
+
+
+class Sockets:
+    """Has sockets carried that are metered, and in managed mode guarded."""
+
+    def __init__(
+        self, sessions: SessionCaller, *, managed: bool, upstreams: Upstreams, gate: ModelGate
+    ) -> None:
+        self._sessions = sessions
+        self._managed = managed
+        self._upstreams = upstreams
+        self._gate = gate
+
+    def take(self, head: RequestHead, endpoint: Endpoint | None) -> bool:
+        """Tell whether a request that wants an upgrade is for a socket that is open here."""
+        return (
+            endpoint is not None
+            and endpoint.socket
+            and (endpoint.managed or not self._managed)
+            and is_websocket(head)
+        )
+
+    async def carry(
+        self, exchange: Exchange, endpoint: Endpoint | None, visit: Visit
+    ) -> tuple[str, Measurement | None]:
+        """Carry a socket to its end; return the model asked for, and what was used.
+
+        Errors: what the client is to be told before the handshake.
+        """
+        head = exchange.head
+        model = model_asked(head.query, strict=self._managed)
+        if model:
+            self._gate.admit(visit.key, model)
+        upstream = self._upstreams.choose(model)
+        call = Call(
+            id=visit.id,
+            request_id=visit.request_id,
+            opened_at_us=visit.opened_at_us,
+            key=visit.key,
+            key_digest=None if visit.key is not None else visit.key_digest,
+            key_prefix=visit.key_prefix,
+            endpoint=endpoint,
+            upstream=upstream,
+            model=model,
+            head=self._upward(upstream, head, visit.query, model),
+            body=b"",
+            body_bytes=0,
+            managed=self._managed,
+            attempt=visit.attempt,
+        )
+        guard = None
+        if self._managed:
+            guard = SessionGuard(lambda name: self._gate.admit(visit.key, name))
+        measurement = await self._sessions.carry(exchange, call, guard)
+        if measurement is not None:
+            self._gate.note(model, measurement)
+        return model, measurement
+
+    def _upward(self, upstream: Upstream, head: RequestHead, query: str, model: str) -> bytes:
+        target = upstream.target(head.path, query, model)
+        host = (b"Host", upstream.pool.origin.authority)
+        headers = handshake_upward(head, credentials=upstream.credentials)
+        lines = b"".join([b"%b: %b\r\n" % pair for pair in (host, *headers)])
+        return f"GET {target} HTTP/1.1\r\n".encode("latin-1") + lines + b"\r\n"
