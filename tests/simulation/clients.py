@@ -46,6 +46,7 @@ class Wire:
         self.keep_alive = True
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.peer = "client"
+        self.transport = self
 
     def write(self, data: bytes) -> None:
         if not self.seen.cut:
