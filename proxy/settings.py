@@ -151,7 +151,7 @@ class Settings(BaseSettings):
         16_384, ge=1, le=1_000_000, description="client connections of a worker"
     )
     max_open_requests: int = Field(
-        8_192, ge=1, le=1_000_000, description="requests of a worker that may run at a time"
+        12_288, ge=1, le=1_000_000, description="requests of a worker that may run at a time"
     )
     max_open_requests_per_subscription: int | None = Field(
         None,
@@ -172,7 +172,7 @@ class Settings(BaseSettings):
         600, gt=0, le=86_400, description="longest silence of the upstream"
     )
     upstream_connections: int = Field(
-        8_192, ge=1, le=1_000_000, description="connections of a worker to the upstream"
+        12_288, ge=1, le=1_000_000, description="connections of a worker to the upstream"
     )
     upstream_idle_s: float = Field(
         55, ge=0, le=3600, description="how long an idle upstream connection is kept"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Hashable
+from io import BytesIO
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.errors import BodyTooLargeError, OverloadedError
@@ -10,9 +11,7 @@ from proxy.wire.headers import Headers, RequestHead
 if TYPE_CHECKING:
     from proxy.http.connection import ServerConnection
 
-SMALL_BYTES = 4096
-"""Pieces of a body that are smaller are put together: an object of their own costs more."""
-SIZE_LINES = tuple([b"%x\r\n" % size for size in range(SMALL_BYTES)])
+SIZE_LINES = tuple([b"%x\r\n" % size for size in range(4096)])
 """What is before a chunk of so many bytes: formatting it takes longer than the rest."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -54,12 +53,13 @@ class Exchange:
     """A request as it arrives, and the means to answer it once."""
 
     __slots__ = (
-        "_body",
         "_chunked",
         "_connection",
         "_held",
         "_limit",
         "_pending_head",
+        "_piece",
+        "_pieces",
         "_received",
         "_sink",
         "_upload_limit",
@@ -78,7 +78,8 @@ class Exchange:
 
     def __init__(self, connection: "ServerConnection", head: RequestHead) -> None:
         self._connection = connection
-        self._body: list[bytes | bytearray] = []
+        self._piece = b""
+        self._pieces: BytesIO | None = None
         self._received = 0
         self._limit: int | None = None
         self._upload_limit: int | None = None
@@ -117,14 +118,7 @@ class Exchange:
             return
         if self.broken is not None:
             return
-        if len(data) < SMALL_BYTES and self._body:
-            last = self._body[-1]
-            if isinstance(last, bytearray):
-                last += data
-            else:
-                self._body.append(bytearray(data))
-        else:
-            self._body.append(data)
+        self._keep(data)
         if self._limit is None:
             return
         if self._received > self._limit:
@@ -134,6 +128,27 @@ class Exchange:
                 self.hold(len(data))
             except OverloadedError as error:
                 self.fail(error)
+
+    def _keep(self, data: bytes) -> None:
+        """Keep a piece: what is put together in this way is never in memory twice."""
+        if self._pieces is not None:
+            self._pieces.write(data)
+        elif self._piece:
+            self._pieces = BytesIO()
+            self._pieces.write(self._piece)
+            self._pieces.write(data)
+            self._piece = b""
+        else:
+            self._piece = data
+
+    def _take_kept(self) -> bytes:
+        kept = self._piece if self._pieces is None else self._pieces.getvalue()
+        self._forget_kept()
+        return kept
+
+    def _forget_kept(self) -> None:
+        self._piece = b""
+        self._pieces = None
 
     @property
     def unclaimed(self) -> bool:
@@ -150,7 +165,7 @@ class Exchange:
     def fail(self, error: Exception) -> None:
         """The body will not arrive whole."""
         self.broken = self.broken or error
-        self._body.clear()
+        self._forget_kept()
         if self._sink is not None:
             self._sink.body_broken(error)
         self._wake()
@@ -199,7 +214,7 @@ class Exchange:
         if self._held:
             self._connection.held.give(self.holder, self._held)
             self._held = 0
-        self._body.clear()
+        self._forget_kept()
 
     def refuse_larger(self, limit: int) -> None:
         """Raise at once if the announced body is over ``limit`` bytes; refuse it when it is."""
@@ -226,18 +241,14 @@ class Exchange:
             await self._waiter
         if self.broken is not None:
             raise self.broken
-        first = self._body[0] if self._body else b""
-        whole = len(self._body) == 1 and isinstance(first, bytes)
-        body = bytes(first) if whole else b"".join(self._body)
-        self._body.clear()
-        return body
+        return self._take_kept()
 
     def stream_body(self, sink: BodySink) -> None:
         """Push the body to ``sink`` from now on, as it arrives."""
         self._sink = sink
-        for piece in self._body:
-            sink.body_data(bytes(piece))
-        self._body.clear()
+        kept = self._take_kept()
+        if kept:
+            sink.body_data(kept)
         if self.broken is not None:
             sink.body_broken(self.broken)
         elif self.body_complete:
@@ -289,7 +300,7 @@ class Exchange:
         """Send a piece of the answer's body."""
         if self._chunked:
             size = len(data)
-            line = SIZE_LINES[size] if size < SMALL_BYTES else b"%x\r\n" % size
+            line = SIZE_LINES[size] if size < len(SIZE_LINES) else b"%x\r\n" % size
             data = b"".join((line, data, b"\r\n"))
         if self._pending_head:
             data = self._take_head() + data
@@ -329,9 +340,9 @@ class Exchange:
         self.started, self.status = True, 101
         self._connection.write(head)
         self._sink = sink
-        for piece in self._body:  # what the client sent ahead
-            sink.body_data(bytes(piece))
-        self._body.clear()
+        ahead = self._take_kept()
+        if ahead:
+            sink.body_data(ahead)
         self._connection.tunnel(self)
 
     def pause_tunnel(self) -> None:
