@@ -5,8 +5,9 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help run demo check test lint types format unit bench bench-accuracy soak lock clean
 
-# The first Python that is new enough and can make a virtual environment.
-PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+# The first Python that is new enough and can make a virtual environment. The system's own comes
+# first: distributions build theirs with optimisation, which saves a tenth of a request's CPU.
+PYTHON ?= $(shell for python in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
 	>/dev/null 2>&1 && echo $$python && break; done)
 BIN := .venv/bin

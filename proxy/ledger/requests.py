@@ -53,7 +53,7 @@ def read_request(connection: sqlite3.Connection, request_id: int) -> RequestReco
         upstream_status=upstream_status,
         reasoning_tokens=reasoning_tokens,
         notes=tuple(notes.split("; ")) if notes else (),
-        raw_usage=raw_usage or b"",
+        raw_usage=(raw_usage or b"").rstrip(b"\0"),  # of an open one it is only room
         events=_events(connection, request_id),
         object=_object(connection, request_id),
     )

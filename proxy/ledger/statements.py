@@ -68,13 +68,15 @@ def columns(first: int, last: int) -> str:
 
 
 _OPENED = (
-    "worker_id, state, id, key_id, key_digest, subscription_id, segment_id, opened_at_us, endpoint,"
-    " model_requested, stream, body_bytes, attempt"
+    "raw_usage, worker_id, state, id, key_id, key_digest, subscription_id, segment_id,"
+    " opened_at_us, endpoint, model_requested, stream, body_bytes, attempt"
 )
+_ROOM = "zeroblob(330)"
+"""What a settlement adds to a row: rows that grow in place would split their pages."""
 _SAME_CONFIGURATION = "(SELECT value FROM meta WHERE name = 'configuration_sequence') = ?"
 
 OPEN = BulkStatement(
-    f"INSERT INTO requests ({_OPENED}) SELECT ?, 'open', {columns(1, 11)}",
+    f"INSERT INTO requests ({_OPENED}) SELECT {_ROOM}, ?, 'open', {columns(1, 11)}",
     11,
     f"AND {_SAME_CONFIGURATION}",
 )
@@ -82,7 +84,7 @@ OPEN = BulkStatement(
 
 OPEN_RESERVING = BulkStatement(
     f"INSERT INTO requests ({_OPENED}, reserved, reserved_tokens)"
-    f" SELECT ?, 'open', {columns(1, 13)}",
+    f" SELECT {_ROOM}, ?, 'open', {columns(1, 13)}",
     13,
     f"AND {_SAME_CONFIGURATION}",
 )

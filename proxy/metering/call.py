@@ -13,32 +13,28 @@ from proxy.core.subscriptions import ApiKey
 from proxy.core.usage import Measurement, RequestState
 from proxy.errors import LedgerUnavailableError, ProxyError, UpstreamClosedError
 from proxy.http.exchange import Exchange
+from proxy.http.upstream import UpstreamConnection
 from proxy.ledger.port import Ledger, OpenCall, Refusal, Settlement
 from proxy.ledger.recovery import estimate
 from proxy.metering.asking import FirstWord
 from proxy.metering.classifying import Classifier
 from proxy.metering.estimator import Estimator
 from proxy.metering.objects import Deferral
-from proxy.metering.outcome import Ended, Outcome, measure, needs_estimate, succeeded
+from proxy.metering.outcome import Ended, Outcome, measure, needs_estimate
+from proxy.metering.reading import Reading
 from proxy.metering.relay import DisconnectPolicy, Relay
 from proxy.metering.settling import Settler
 from proxy.metering.upload import Upload
 from proxy.metering.upstreams import Upstream
-from proxy.wire.answer import AnswerMeter, BodyMeter, PassMeter, StreamMeter
-from proxy.wire.answers import AnswerReader, AnswerText
 from proxy.wire.bounds import read_bounds
-from proxy.wire.decoding import decoder_for, is_encoded
 from proxy.wire.endpoints import Endpoint, Metering
-from proxy.wire.headers import AnswerHead, Headers, downward
-from proxy.wire.limit_headers import refusal_headers, with_limits
+from proxy.wire.limit_headers import refusal_headers
 from proxy.wire.request import NO_FACTS, RequestFacts
 from proxy.wire.request_shape import FormReader
 from proxy.wire.usage import RequestShape, UsageReader
 
 TOO_MANY = 429
 UNMETERED = frozenset({Metering.NEVER, Metering.SESSION})
-BINARY = (b"audio/", b"image/", b"video/", b"application/octet-stream")
-"""Answers of these types say nothing of their usage, and may be large."""
 Request = tuple[bytes, bytes]
 """The head, with its blank line, and the body."""
 Fault = Callable[[str], None]
@@ -152,7 +148,7 @@ class Caller:
         self._fault("opened")
         shape = RequestShape(model=call.model)
         usage = UsageReader(call.endpoint, shape) if call.endpoint else None
-        reading = _Reading(call, usage, allowance)
+        reading = Reading(call, usage, allowance)
         relay = Relay(exchange, self._policy, reading.begin)
         self.running.add(relay)
         try:
@@ -164,15 +160,22 @@ class Caller:
             exchange.listener = None
 
     async def _carry(
-        self, exchange: Exchange, call: Call, relay: Relay, reading: "_Reading"
+        self, exchange: Exchange, call: Call, relay: Relay, reading: Reading
     ) -> Measurement | None:
         try:
-            refused = await self._send(exchange, call, relay)
+            exchange.listener = relay
+            connection = call.upstream.pool.take() or await self._connect(call, relay)
+            refused = self._send(connection, exchange, call, relay)
             self._fault("sent")
             await relay.measured
             if relay.again:
                 refused = await self._send_unasked(exchange, call, relay)
-            measurement = await self._measure(call, relay, reading)
+            call.learn()
+            outcome = reading.outcome(relay)
+            if call.deferral is None and not needs_estimate(outcome):
+                measurement = measure(outcome, None)
+            else:
+                measurement = await self._measure(call, outcome, reading)
             self._fault("measured")
             await self._settle(call, relay, measurement)
             self._fault("settled")
@@ -191,7 +194,8 @@ class Caller:
             raise refused or relay.error or UpstreamClosedError("The upstream gave no answer.")
         relay.release()
         self._fault("released")
-        await relay.closed()
+        if relay.ended is None:
+            await relay.closed()
         return measurement
 
     async def _give_up(self, call: Call, relay: Relay) -> None:
@@ -231,18 +235,27 @@ class Caller:
             raise RefusedError(admission)
         return admission.allowance
 
-    async def _send(self, exchange: Exchange, call: Call, relay: Relay) -> ProxyError | None:
-        """Send the request; what is returned stands in the way, and nothing was sent."""
-        exchange.listener = relay
-        pool = call.upstream.pool
+    async def _connect(self, call: Call, relay: Relay) -> UpstreamConnection | ProxyError:
+        """Return a new connection, or what stands in the way: nothing will be sent."""
         try:
-            connection = pool.take() or await pool.connect()
+            return await call.upstream.pool.connect()
         except ProxyError as error:
             relay.stop(Ended.UPSTREAM_BROKE)
             return error
+
+    def _send(
+        self,
+        connection: UpstreamConnection | ProxyError,
+        exchange: Exchange,
+        call: Call,
+        relay: Relay,
+    ) -> ProxyError | None:
+        """Send the request; what is returned stands in the way, and nothing was sent."""
+        if isinstance(connection, ProxyError):
+            return connection
         left = exchange.gone or (exchange.ended and not relay.client_ended())
         if left or relay.ended is not None:
-            pool.put(connection)
+            call.upstream.pool.put(connection)
             relay.stop(Ended.CANCELLED)
             return None
         relay.connection = connection
@@ -262,15 +275,14 @@ class Caller:
         call.asked = False
         call.head, call.body = call.unasked()
         relay.begin_again()
-        error = await self._send(exchange, call, relay)
+        connection = call.upstream.pool.take() or await self._connect(call, relay)
+        error = self._send(connection, exchange, call, relay)
         await relay.measured
         if relay.status is not None and relay.status < 300:
             call.upstream.refused_asking(call.model)
         return error
 
-    async def _measure(self, call: Call, relay: Relay, reading: "_Reading") -> Measurement:
-        call.learn()
-        outcome = reading.outcome(relay)
+    async def _measure(self, call: Call, outcome: Outcome, reading: Reading) -> Measurement:
         later = None if call.deferral is None else call.deferral.later(outcome)
         if later is not None:
             return later
@@ -329,72 +341,3 @@ class RefusedError(ProxyError):
         self.status = refusal.status
         self.code = refusal.code
         self.type = "invalid_request_error" if refusal.status < TOO_MANY else refusal.code
-
-
-class _Reading:
-    """How one call's answer is read."""
-
-    def __init__(self, call: Call, usage: UsageReader | None, allowance: Allowance | None) -> None:
-        self._call = call
-        self._usage = usage
-        self._allowance = allowance
-        self._answers: AnswerReader | None = None
-        self._meter: AnswerMeter | None = None
-
-    def begin(self, head: AnswerHead) -> tuple[AnswerMeter, Headers, bool]:
-        """Choose the meter by what the answer is, and the headers to send down."""
-        call = self._call
-        encoding = head.fields.get(b"content-encoding", b"")
-        media_type = head.media_type
-        streamed = media_type == b"text/event-stream"
-        hide = call.asked and streamed and head.status == 200
-        decoder = decoder_for(encoding)
-        readable = decoder is not None or not is_encoded(encoding)
-        if call.endpoint is None or self._usage is None or not call.metered or not readable:
-            self._meter, hide = PassMeter(), False
-        elif streamed:
-            self._meter = StreamMeter(
-                call.endpoint, self._usage, self._text_reader(), hide=hide, decoder=decoder
-            )
-        elif media_type != b"application/json" and media_type.startswith(BINARY):
-            self._meter = PassMeter()
-        else:
-            self._meter = BodyMeter(self._usage, self._text_reader(), decoder)
-        if call.deferral is not None:
-            self._meter = call.deferral.attend(call, head, self._meter, self._usage)
-        headers = downward(head, managed=call.managed, edited=hide)
-        if self._allowance is not None:
-            headers = with_limits(headers, self._allowance)
-        headers.append((b"x-weighbridge-request-id", call.request_id.encode()))
-        return self._meter, headers, hide
-
-    def outcome(self, relay: Relay) -> Outcome:
-        """Say what was seen."""
-        meter = self._meter
-        call, usage = self._call, self._usage
-        outcome = Outcome(
-            status=relay.status,
-            completed=relay.ended is Ended.COMPLETE or (meter is not None and meter.completed),
-            ended=relay.ended,
-            metered=call.metered,
-            sent=relay.sent,
-        )
-        if usage is not None:
-            if call.shape is not None:
-                usage.describe(call.shape)
-            outcome.estimable = call.estimable
-            outcome.reported = usage.usage(succeeded=succeeded(outcome))
-            outcome.raw = usage.raw()
-            outcome.saw_error = usage.saw_error
-            outcome.model = usage.model
-            outcome.service_tier = usage.service_tier
-        return outcome
-
-    def text(self) -> AnswerText:
-        """Return what the answer said, as far as it came."""
-        return self._text_reader().answer()
-
-    def _text_reader(self) -> AnswerReader:
-        if self._answers is None:
-            self._answers = AnswerReader()
-        return self._answers

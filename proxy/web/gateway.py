@@ -122,7 +122,8 @@ class Gateway:
     ) -> None:
         head = exchange.head
         secret = bearer_secret(head.fields) or subprotocol_secret(head)
-        digest, key = await self._authenticate(secret)
+        known = self._keys.known(secret) if secret is not None else None
+        digest, key = known or await self._authenticate(secret)
         noted.key = key
         noted.prefix = key.prefix if key is not None else _prefix(secret)
         owner = exchange.holder = digest if key is None else key.subscription_id

@@ -17,6 +17,14 @@ class KeyRing:
         self._keys: dict[bytes, ApiKey | None] = {}
         self._digests: dict[bytes, bytes] = {}
 
+    def known(self, secret: bytes) -> tuple[bytes, ApiKey] | None:
+        """Return a secret's digest and its key, if the key is known to be good."""
+        digest = self._digests.get(secret)
+        key = self._keys.get(digest) if digest is not None else None
+        if digest is None or key is None or key.revoked:
+            return None
+        return digest, key
+
     async def find(self, secret: bytes, *, again: bool = False) -> tuple[bytes, ApiKey | None]:
         """Return a secret's digest and its key; None for one that the ledger does not know.
 
