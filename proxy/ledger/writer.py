@@ -1,7 +1,8 @@
 """Group commit: what waits while one batch is being written is the next batch.
 
-There is no delay: alone, a request is written at once; under load, batches grow by themselves,
-and their one fsync is shared.
+Alone, a request is written at once. Among many, the first waits up to :data:`GATHER_S` for half
+of the others, so that more of them share one fsync (PostgreSQL's ``commit_delay`` and
+``commit_siblings``).
 """
 
 import asyncio
@@ -24,6 +25,9 @@ T = TypeVar("T")
 PENDING_LIMIT = 4096
 STALL_LIMIT_S = 5.0
 WATCH_INTERVAL_S = 0.5
+GATHER_S = 0.003
+SIBLINGS = 16
+"""How many requests must be open, in this process, for one to wait for others."""
 WITHDRAWN = "withdrawn before it was sent upstream"
 
 _CLOSED = "The ledger is closed: the server is stopping; try another one or later."
@@ -57,6 +61,8 @@ class GroupWriter:
         self._writing: Batch | None = None
         self._began_s = 0.0
         self._sleeper: asyncio.Future[None] | None = None
+        self._wanted = 1
+        self._unsettled = 0
         self._refusing: str | None = None
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -80,7 +86,8 @@ class GroupWriter:
             return future
         waiting.items.append(call)
         waiting.futures.append(future)
-        if self._sleeper is not None:
+        self._unsettled += 1
+        if self._sleeper is not None and len(self._pending) >= self._wanted:
             self._wake()
         return future
 
@@ -93,7 +100,8 @@ class GroupWriter:
             return future
         waiting.items.append(settlement)
         waiting.futures.append(future)
-        if self._sleeper is not None:
+        self._unsettled = max(0, self._unsettled - 1)
+        if self._sleeper is not None and len(self._pending) >= self._wanted:
             self._wake()
         return future
 
@@ -143,8 +151,23 @@ class GroupWriter:
                 self._sleeper = self._loop.create_future()
                 await self._sleeper
                 self._sleeper = None
+                self._began_s = self._loop.time()
                 continue
+            if self._unsettled >= SIBLINGS and not self._pending.changes.items:
+                await self._gather()
             await self._write()
+
+    async def _gather(self) -> None:
+        """Wait for half of the open requests; no longer than since the last batch began."""
+        left_s = self._began_s + GATHER_S - self._loop.time()
+        self._wanted = self._unsettled // 2
+        if left_s > 0 and len(self._pending) < self._wanted and self._task is not None:
+            self._sleeper = self._loop.create_future()
+            timer = self._loop.call_later(left_s, self._wake)
+            await self._sleeper
+            self._sleeper = None
+            timer.cancel()
+        self._wanted = 1
 
     async def _write(self) -> None:
         batch, self._pending = self._pending, Batch()
@@ -197,6 +220,8 @@ class GroupWriter:
             self._refusing = None
         batch.changes.resolve(error)
         batch.settles.resolve(error)
+        admitted = [type(outcome) for outcome in batch.opens.outcomes].count(Admission)
+        self._unsettled = max(0, self._unsettled - len(batch.opens.items) + admitted)
         for call, outcome in batch.opens.resolve(error):
             if isinstance(outcome, Admission):
                 self._withdraw(call)
@@ -220,6 +245,7 @@ class GroupWriter:
         )
         self._pending.settles.items.append(settlement)
         self._pending.settles.futures.append(self._loop.create_future())
+        self._unsettled = max(0, self._unsettled - 1)
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -242,6 +268,7 @@ class GroupWriter:
         error = LedgerUnavailableError(_STALLED)
         batch.opens.refuse(error)
         pending = self._pending.opens
+        self._unsettled = max(0, self._unsettled - len(pending.items))
         pending.refuse(error)
         pending.items.clear()
         pending.futures.clear()

@@ -122,8 +122,7 @@ class Gateway:
     ) -> None:
         head = exchange.head
         secret = bearer_secret(head.fields) or subprotocol_secret(head)
-        known = self._keys.known(secret) if secret is not None else None
-        digest, key = known or await self._authenticate(secret)
+        digest, key = self._keys.known(secret) or await self._authenticate(secret)
         noted.key = key
         noted.prefix = key.prefix if key is not None else _prefix(secret)
         owner = exchange.holder = digest if key is None else key.subscription_id

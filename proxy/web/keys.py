@@ -17,9 +17,9 @@ class KeyRing:
         self._keys: dict[bytes, ApiKey | None] = {}
         self._digests: dict[bytes, bytes] = {}
 
-    def known(self, secret: bytes) -> tuple[bytes, ApiKey] | None:
+    def known(self, secret: bytes | None) -> tuple[bytes, ApiKey] | None:
         """Return a secret's digest and its key, if the key is known to be good."""
-        digest = self._digests.get(secret)
+        digest = self._digests.get(secret) if secret is not None else None
         key = self._keys.get(digest) if digest is not None else None
         if digest is None or key is None or key.revoked:
             return None

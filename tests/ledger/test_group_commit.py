@@ -7,11 +7,12 @@ import pytest
 
 from proxy.core.usage import RequestState
 from proxy.errors import LedgerUnavailableError
+from proxy.ledger import writer
 from proxy.ledger.connection import LedgerConnection
 from proxy.ledger.locks import WriteLock
-from proxy.ledger.port import Admission
+from proxy.ledger.port import Admission, Refusal
 from proxy.ledger.sqlite import SqliteLedger
-from proxy.ledger.writer import WITHDRAWN
+from proxy.ledger.writer import SIBLINGS, WITHDRAWN
 from tests.ledger.calls import (
     Caller,
     Clock,
@@ -39,6 +40,65 @@ async def test_writes_of_one_moment_share_a_commit(
     assert ledger.batches - before <= 4
     assert set(states(path).values()) == {"exact"}
     assert_sums_equal_events(path)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting for others takes so long that only what ends it early is seen."""
+    monkeypatch.setattr(writer, "GATHER_S", 60.0)
+
+
+@pytest.mark.usefixtures("patient")
+async def test_alone_nothing_waits_for_others(ledger: SqliteLedger, caller: Caller) -> None:
+    key = await make_key(ledger)
+    for _ in range(3):
+        call = caller.call(key)
+        async with asyncio.timeout(10):
+            await ledger.open(call)
+            assert await ledger.settle(settlement(call))
+
+
+@pytest.mark.usefixtures("patient")
+async def test_among_many_the_first_waits_for_half_of_them(
+    ledger: SqliteLedger, caller: Caller
+) -> None:
+    key = await make_key(ledger)
+    calls = [caller.call(key) for _ in range(2 * SIBLINGS)]
+    await asyncio.gather(*(ledger.open(call) for call in calls))
+    before = ledger.batches
+    first = ledger.settle(settlement(calls[0]))
+    done, _ = await asyncio.wait([first], timeout=0.05)
+    assert not done
+    others = [ledger.settle(settlement(call)) for call in calls[1:SIBLINGS]]
+    async with asyncio.timeout(10):
+        assert all(await asyncio.gather(first, *others))
+    assert ledger.batches - before <= 2
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_change_does_not_wait_for_others(ledger: SqliteLedger, caller: Caller) -> None:
+    key = await make_key(ledger)
+    calls = [caller.call(key) for _ in range(2 * SIBLINGS)]
+    await asyncio.gather(*(ledger.open(call) for call in calls))
+    waiting = ledger.settle(settlement(calls[0]))
+    async with asyncio.timeout(10):
+        await ledger.make_customer("in-between")
+        assert await waiting
+
+
+async def test_what_was_refused_is_not_waited_for(
+    path: Path, clock: Clock, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "GATHER_S", 60.0)
+    ledger = await SqliteLedger.open_database(path, clock)
+    key = await make_key(ledger)
+    await ledger.revoke_key(key.prefix)
+    calls = [caller.call(key) for _ in range(2 * SIBLINGS)]
+    outcomes = await asyncio.gather(*(ledger.open(call) for call in calls))
+    assert {type(outcome) for outcome in outcomes} == {Refusal}
+    async with asyncio.timeout(10):
+        await ledger.open(caller.call(key))
+    await ledger.close()
 
 
 async def test_too_many_waiting_are_refused_at_once(
