@@ -104,7 +104,9 @@ async def test_cancelled_streams_are_estimated_from_what_was_delivered(
         if name in leavers and answer["outcome"] == "cut":
             assert entry["state"] == "partial"
             assert entry["input"] > 0
-            assert entry.get("output", 0) <= answer["completion_tokens"] + 1
+            # One word of the script, in each round of it, is two tokens.
+            pieces = answer["completion_tokens"]
+            assert entry.get("output", 0) <= pieces + 1 + pieces // 8
         elif name not in leavers:
             assert entry["state"] == "exact"
             assert entry["output"] == answer["completion_tokens"]
