@@ -13,17 +13,13 @@ from proxy.ledger.rows import read_subscription, to_us
 from proxy.ledger.slots import QUARTER_US, QUARTERS_A_DAY
 
 _SUMS = (
-    "SELECT e.segment_id, g.plan, e.metric, e.type, e.model, e.model_requested, e.service_tier,"
-    " e.context_class, e.source, sum(t.quantity) FROM ({parts}) AS t"
-    " JOIN series AS e ON e.id = t.series_id JOIN segments AS g ON g.id = e.segment_id"
-    " GROUP BY e.id ORDER BY e.id"
+    "SELECT * FROM (SELECT e.segment_id, g.plan, e.metric, e.type, e.model, e.model_requested,"
+    " e.service_tier, e.context_class, e.source,"
+    " (SELECT sum(quantity) FROM ({parts})) AS quantity"
+    " FROM segments AS g CROSS JOIN series AS e ON e.segment_id = g.id"
+    " WHERE g.subscription_id = ? ORDER BY e.id) WHERE quantity IS NOT NULL"
 )
-_PART = (
-    "SELECT q.series_id, q.quantity FROM segments AS h"
-    " CROSS JOIN series AS x ON x.segment_id = h.id"
-    " CROSS JOIN {table} AS q ON q.series_id = x.id AND q.{slot} >= ? AND q.{slot} < ?"
-    " WHERE h.subscription_id = ?"
-)
+_PART = "SELECT quantity FROM {table} WHERE series_id = e.id AND {slot} >= ? AND {slot} < ?"
 _DAYS = _PART.format(table="sums_day", slot="day")
 _QUARTERS = _PART.format(table="sums_quarter", slot="quarter")
 
@@ -102,10 +98,11 @@ def _sums(
     parameters: list[int] = []
     for whole_days, start, end in parts(*bounds):
         texts.append(_DAYS if whole_days else _QUARTERS)
-        parameters += (start, end, subscription_id)
+        parameters += (start, end)
     if not texts:
         return
-    for row in connection.execute(_SUMS.format(parts=" UNION ALL ".join(texts)), parameters):
+    statement = _SUMS.format(parts=" UNION ALL ".join(texts))
+    for row in connection.execute(statement, (*parameters, subscription_id)):
         yield series_sum(window, row)
 
 
