@@ -100,7 +100,8 @@ class GroupWriter:
             return future
         waiting.items.append(settlement)
         waiting.futures.append(future)
-        self._unsettled = max(0, self._unsettled - 1)
+        if not settlement.appended_from:
+            self._unsettled = max(0, self._unsettled - 1)
         if self._sleeper is not None and len(self._pending) >= self._wanted:
             self._wake()
         return future

@@ -21,7 +21,9 @@ from tests.ledger.calls import (
     make_key,
     settlement,
     states,
+    usage,
 )
+from tests.ledger.test_appending import part
 
 
 def test_aiosqlite_still_has_what_the_connection_builds_on() -> None:
@@ -73,6 +75,29 @@ async def test_among_many_the_first_waits_for_half_of_them(
     async with asyncio.timeout(10):
         assert all(await asyncio.gather(first, *others))
     assert ledger.batches - before <= 2
+
+
+@pytest.mark.usefixtures("patient")
+async def test_what_is_appended_ends_no_request(ledger: SqliteLedger, caller: Caller) -> None:
+    key = await make_key(ledger)
+    calls = [caller.call(key) for _ in range(SIBLINGS)]
+    await asyncio.gather(*(ledger.open(call) for call in calls))
+    parts = [part(call, 0, usage()) for call in calls[: SIBLINGS // 2]]
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(ledger.append(one) for one in parts))
+    alone = ledger.append(part(calls[0], 1, usage()))
+    done, _ = await asyncio.wait([alone], timeout=0.05)
+    assert not done  # all sixteen are still open: it waits for others
+    await ledger.make_customer("in-between")
+    assert await alone
+
+
+async def test_an_open_request_shows_no_raw_usage(ledger: SqliteLedger, caller: Caller) -> None:
+    call = caller.call(await make_key(ledger))
+    await ledger.open(call)
+    record = await ledger.request(call.id)
+    assert record is not None
+    assert record.raw_usage == b""
 
 
 @pytest.mark.usefixtures("patient")
