@@ -138,16 +138,18 @@ def test_models_outside_of_the_plan_are_none(operator: Operator) -> None:
     until(lambda: operator.sequence == 2)
     operator.run(".venv/bin/weighbridge subscriptions change-plan acme pro")
 
-    def refused() -> str:
-        try:
-            ask(operator.proxy, operator.key)
-        except urllib.error.HTTPError as error:
-            return f"{error.code} {error.read().decode()}"
-        return ""
-
-    answer = until(refused)
+    answer = until(lambda: refusal(operator))
     assert answer.startswith("404 ")
     assert '"code":"model_not_found"' in answer
+
+
+def refusal(operator: Operator) -> str:
+    """Ask once; return the status and body of the refusal, or nothing."""
+    try:
+        ask(operator.proxy, operator.key)
+    except urllib.error.HTTPError as error:
+        return f"{error.code} {error.read().decode()}"
+    return ""
 
 
 def test_models_without_a_price_are_refused_before_anything_is_sent(operator: Operator) -> None:
@@ -157,14 +159,7 @@ def test_models_without_a_price_are_refused_before_anything_is_sent(operator: Op
     until(lambda: operator.sequence == 2)
     before = operator.proxy.requests()
 
-    def refused() -> str:
-        try:
-            ask(operator.proxy, operator.key)
-        except urllib.error.HTTPError as error:
-            return f"{error.code} {error.read().decode()}"
-        return ""
-
-    answer = until(refused)
+    answer = until(lambda: refusal(operator))
     assert answer.startswith("400 ")
     assert '"code":"model_not_priced"' in answer
     assert "Did you mean gpt-4ox" in answer
