@@ -140,3 +140,9 @@ def test_every_setting_is_described_and_its_default_can_be_written() -> None:
         assert info.description
         if text := default_text(info):
             assert getattr(Settings.load(**{field: text}), field) == getattr(Settings.load(), field)
+
+
+def test_one_subscription_may_have_five_thousand_streams_by_default() -> None:
+    settings = Settings.load()
+    assert settings.open_share >= 5000
+    assert settings.upstream_connections >= settings.max_open_requests

@@ -290,3 +290,12 @@ def test_the_body_is_not_scanned_where_it_need_not_be(monkeypatch: pytest.Monkey
     body = b'{"x":"\\u00e9\\u003c stream_options","stream":true}'
     assert with_usage_asked(body) == body[:-1] + b',"stream_options":{"include_usage":true}}'
     assert read_facts(body, strict=True).stream
+
+
+@pytest.mark.parametrize("before", range(4))
+def test_utf_8_is_told_a_slice_at_a_time(before: int) -> None:
+    padding = b"x" * ((1 << 16) - len(b'{"model":"') - before)
+    good = b'{"model":"' + padding + "\N{SPARKLES}".encode() * 2 + b'"}'
+    assert read_facts(good, strict=True).model.endswith("\N{SPARKLES}")
+    with pytest.raises(BadRequestError):
+        read_facts(good.replace(b"\xe2", b"\xff"), strict=True)
