@@ -2,7 +2,7 @@
 
 Every step of a statement gives the interpreter lock away and takes it back, against a busy event
 loop: so few statements, not few rows. The number of rows is rounded up to a power of two and the
-rest filled with NULLs, which keeps the texts few enough for the connection's statement cache.
+rest filled with zeros, which keeps the texts few enough for the connection's statement cache.
 """
 
 # ruff: noqa: S608 - texts are made of constants, values are bound
@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from itertools import chain
 
 CHUNK_ROWS = 256
+_FILLER = (0,)
+"""Not None: sqlite3 looks for an adapter before it binds one, and binds plain numbers at once."""
 
 
 class BulkStatement:
-    """``{head} … FROM (VALUES …) AS v WHERE v.column1 IS NOT NULL {tail}``, for any number of rows.
+    """``{head} … FROM (VALUES …) AS v WHERE v.column1 <> 0 {tail}``, for any number of rows.
 
     ``head`` ends with its list of selected expressions; ``width`` is the number of columns of
-    a row; the first column is never NULL.
+    a row; the first column is never 0 or NULL.
     """
 
     def __init__(self, head: str, width: int, tail: str = "") -> None:
@@ -46,7 +48,7 @@ class BulkStatement:
             size = 1 << (len(chunk) - 1).bit_length()
             parameters = list(before)
             parameters.extend(chain.from_iterable(chunk))
-            parameters.extend((None,) * (self._width * (size - len(chunk))))
+            parameters.extend(_FILLER * (self._width * (size - len(chunk))))
             parameters.extend(after)
             changed += connection.execute(self._text(size), parameters).rowcount
         return changed
@@ -55,9 +57,7 @@ class BulkStatement:
         text = self._texts.get(size)
         if text is None:
             values = ",".join([self._row] * size)
-            text = (
-                f"{self._head} FROM (VALUES {values}) AS v WHERE v.column1 IS NOT NULL {self._tail}"
-            )
+            text = f"{self._head} FROM (VALUES {values}) AS v WHERE v.column1 <> 0 {self._tail}"
             self._texts[size] = text
         return text
 
