@@ -1,8 +1,8 @@
 """Group commit: what waits while one batch is being written is the next batch.
 
-Alone, a request is written at once. Among many, the first waits up to :data:`GATHER_S` for half
-of the others, so that more of them share one fsync (PostgreSQL's ``commit_delay`` and
-``commit_siblings``).
+Alone, a request is written at once. Where many are open and writes come often, the first waits
+for the others, up to :data:`GATHER_S` since the last batch, so that more of them share one fsync
+(PostgreSQL's ``commit_delay`` and ``commit_siblings``).
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
+from proxy.core.rates import RecentRate
 from proxy.core.usage import Measurement, RequestState, Usage
 from proxy.errors import LedgerUnavailableError
 from proxy.ledger.batch import Batch, Change
@@ -28,6 +29,9 @@ WATCH_INTERVAL_S = 0.5
 GATHER_S = 0.003
 SIBLINGS = 16
 """How many requests must be open, in this process, for one to wait for others."""
+OFTEN_PER_S = 500
+"""How many writes there must be: of less, a wait would gather one or none."""
+RATE_WINDOW_S = 0.020
 WITHDRAWN = "withdrawn before it was sent upstream"
 
 _CLOSED = "The ledger is closed: the server is stopping; try another one or later."
@@ -63,6 +67,7 @@ class GroupWriter:
         self._sleeper: asyncio.Future[None] | None = None
         self._wanted = 1
         self._unsettled = 0
+        self._rate = RecentRate(RATE_WINDOW_S)
         self._refusing: str | None = None
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -100,8 +105,6 @@ class GroupWriter:
             return future
         waiting.items.append(settlement)
         waiting.futures.append(future)
-        if not settlement.appended_from:
-            self._unsettled = max(0, self._unsettled - 1)
         if self._sleeper is not None and len(self._pending) >= self._wanted:
             self._wake()
         return future
@@ -154,15 +157,16 @@ class GroupWriter:
                 self._sleeper = None
                 self._began_s = self._loop.time()
                 continue
-            if self._unsettled >= SIBLINGS and not self._pending.changes.items:
+            if self._rate.per_s >= OFTEN_PER_S and not self._pending.changes.items:
                 await self._gather()
             await self._write()
 
     async def _gather(self) -> None:
-        """Wait for half of the open requests; no longer than since the last batch began."""
+        """Wait for all open requests, where they are many; no longer than since the last batch."""
         left_s = self._began_s + GATHER_S - self._loop.time()
-        self._wanted = self._unsettled // 2
-        if left_s > 0 and len(self._pending) < self._wanted and self._task is not None:
+        self._wanted = self._unsettled
+        missing = len(self._pending) < self._wanted >= SIBLINGS
+        if left_s > 0 and missing and self._task is not None:
             self._sleeper = self._loop.create_future()
             timer = self._loop.call_later(left_s, self._wake)
             await self._sleeper
@@ -174,6 +178,7 @@ class GroupWriter:
         batch, self._pending = self._pending, Batch()
         self._writing = batch
         self._began_s = self._loop.time()
+        self._rate.count(len(batch), self._began_s)
         error = LedgerUnavailableError(_STALLED)
         try:
             if self._connection is None:
@@ -222,7 +227,8 @@ class GroupWriter:
         batch.changes.resolve(error)
         batch.settles.resolve(error)
         admitted = [type(outcome) for outcome in batch.opens.outcomes].count(Admission)
-        self._unsettled = max(0, self._unsettled - len(batch.opens.items) + admitted)
+        ended = [settlement.appended_from for settlement in batch.settles.items].count(0)
+        self._unsettled = max(0, self._unsettled - len(batch.opens.items) + admitted - ended)
         for call, outcome in batch.opens.resolve(error):
             if isinstance(outcome, Admission):
                 self._withdraw(call)
@@ -246,7 +252,6 @@ class GroupWriter:
         )
         self._pending.settles.items.append(settlement)
         self._pending.settles.futures.append(self._loop.create_future())
-        self._unsettled = max(0, self._unsettled - 1)
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
