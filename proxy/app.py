@@ -19,6 +19,7 @@ from proxy.errors import LedgerUnavailableError, SettingsError
 from proxy.http.connection import ConnectionLimits
 from proxy.http.descriptors import raise_limit, share_out
 from proxy.http.held import HeldBytes
+from proxy.http.moderation import Moderation
 from proxy.http.server import Server
 from proxy.ledger.port import Ledger
 from proxy.ledger.spool import Spool
@@ -109,7 +110,8 @@ class Application:
         self.books = BookInForce(prices.shelf, book)
         self.prices = prices
         self.keys = KeyRing(ledger)
-        self.upstreams = upstreams_of(settings, connections=upstreams)
+        moderation = Moderation(asyncio.get_running_loop(), self._in_hand)
+        self.upstreams = upstreams_of(settings, connections=upstreams, moderation=moderation)
         self.estimator = ThreadEstimator()
         self.spool = Spool(settings.spool_path, ledger.worker_id)
         ledger.spooled = lambda: self.spool.pending > 0
@@ -149,6 +151,10 @@ class Application:
             held=HeldBytes(settings.max_held_bytes),
         )
         self._chores: list[asyncio.Task[None]] = []
+
+    def _in_hand(self) -> int:
+        """Return how many requests are not with an upstream, but being admitted or settled."""
+        return self.server.running - self.upstreams.busy
 
     def _polls(self) -> Polls:
         settings = self.settings

@@ -23,6 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 
 from proxy.errors import SettingsError
 from proxy.http.connecting import Origin, UpstreamLimits
+from proxy.http.moderation import Moderation
 from proxy.http.upstream import UpstreamPool
 from proxy.metering.upstreams import Upstream, Upstreams
 from proxy.settings import BaseUrl, Secret, Settings, header_safe, variable
@@ -116,11 +117,11 @@ def _refused(path: Path, problem: str) -> SettingsError:
     return SettingsError(f"PROXY_UPSTREAMS_FILE: {path} {problem}; correct it.")
 
 
-def upstreams_of(settings: Settings, *, connections: int) -> Upstreams:
+def upstreams_of(settings: Settings, *, connections: int, moderation: Moderation) -> Upstreams:
     """Make the upstreams: the default one of the settings, and those of the table.
 
-    ``connections`` bounds those to each of them. Needs a running event loop. Raises SettingsError
-    for a table that can't be used.
+    ``connections`` bounds those to each of them; ``moderation`` is for all of them. Needs a
+    running event loop. Raises SettingsError for a table that can't be used.
     """
     limits = UpstreamLimits(
         connections=connections,
@@ -129,7 +130,7 @@ def upstreams_of(settings: Settings, *, connections: int) -> Upstreams:
         idle_s=settings.upstream_idle_s,
     )
     key = settings.upstream_api_key
-    pool = _pool(settings.upstream_base_url, limits)
+    pool = _pool(settings.upstream_base_url, limits, moderation)
     default = Upstream(
         name=DEFAULT_NAME,
         pool=pool,
@@ -137,7 +138,9 @@ def upstreams_of(settings: Settings, *, connections: int) -> Upstreams:
         provider="azure" if "azure" in pool.origin.host else "openai",
     )
     rows = rows_of(settings)
-    return Upstreams(default, [_upstream(row, _pool(row.base_url, limits)) for row in rows])
+    return Upstreams(
+        default, [_upstream(row, _pool(row.base_url, limits, moderation)) for row in rows]
+    )
 
 
 def rows_of(settings: Settings) -> tuple[UpstreamRow, ...]:
@@ -176,8 +179,10 @@ def credentials_of(kind: UpstreamKind, key: SecretStr | None) -> Headers:
     return [(b"Authorization", b"Bearer " + secret)]
 
 
-def _pool(base_url: str, limits: UpstreamLimits) -> UpstreamPool:
-    return UpstreamPool(origin_of(base_url), limits, tls=ssl.create_default_context)
+def _pool(base_url: str, limits: UpstreamLimits, moderation: Moderation) -> UpstreamPool:
+    return UpstreamPool(
+        origin_of(base_url), limits, tls=ssl.create_default_context, moderation=moderation
+    )
 
 
 def _upstream(row: UpstreamRow, pool: UpstreamPool) -> Upstream:

@@ -21,6 +21,7 @@ from proxy.errors import (
 )
 from proxy.http.connecting import Origin, UpstreamLimits, cannot_connect
 from proxy.http.deadlines import Deadlines
+from proxy.http.moderation import Moderation
 from proxy.wire.headers import AnswerHead, Headers
 
 MAX_HEAD_BYTES = 256 * 1024
@@ -53,18 +54,20 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection; between two requests it waits in the pool."""
 
     __slots__ = (
-        "_bodiless", "_head_bytes", "_headers", "_informational", "_loop", "_parser", "_paused",
-        "_pool", "_request_sent", "_silence_timeout_s", "_sink", "_status", "_transport",
-        "_tunnelled", "_until_close", "deadline",
+        "_answering", "_bodiless", "_head_bytes", "_headers", "_informational", "_loop",
+        "_moderation", "_parser", "_paused", "_pool", "_request_sent", "_silence_timeout_s",
+        "_sink", "_status", "_transport", "_tunnelled", "_until_close", "deadline",
     )  # fmt: skip
 
     def __init__(self, pool: "UpstreamPool") -> None:
         self._pool = pool
         self._loop = pool.loop
+        self._moderation = pool.moderation
         self._silence_timeout_s = pool.limits.silence_timeout_s
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._sink: AnswerSink | None = None
+        self._answering = False
         self._paused = False
         self._bodiless = False
         self._until_close = False
@@ -90,6 +93,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self._sink is None:
             self.close()
             return
+        if self._answering:
+            self._moderation.count(len(data))
         if not self._paused:
             self.deadline = self._loop.time() + self._silence_timeout_s
         if self._tunnelled:
@@ -186,6 +191,7 @@ class UpstreamConnection(asyncio.Protocol):
             and b"chunked" not in fields.get(b"transfer-encoding", b"").lower()
         )
         self._tunnelled = status == 101
+        self._answering = True
         self._sink.answer_head(head)
         if self._bodiless:
             self._finish(reusable=False)
@@ -230,6 +236,7 @@ class UpstreamConnection(asyncio.Protocol):
         answer has no body whatever its headers say (HEAD).
         """
         self._sink = sink
+        self._answering = False
         self._bodiless = bodiless
         self._until_close = False
         self._request_sent = body is not None
@@ -286,10 +293,16 @@ class UpstreamPool:
     """All connections to one origin: the one used last is used first, idle ones are closed."""
 
     def __init__(
-        self, origin: Origin, limits: UpstreamLimits, *, tls: Callable[[], ssl.SSLContext]
+        self,
+        origin: Origin,
+        limits: UpstreamLimits,
+        *,
+        tls: Callable[[], ssl.SSLContext],
+        moderation: Moderation,
     ) -> None:
         self.origin = origin
         self.limits = limits
+        self.moderation = moderation
         self.loop = asyncio.get_running_loop()
         self._tls = tls if origin.scheme == "https" else None
         self._context: ssl.SSLContext | None = None
@@ -362,6 +375,11 @@ class UpstreamPool:
     def open(self) -> int:
         """How many connections are open."""
         return len(self._open)
+
+    @property
+    def busy(self) -> int:
+        """How many carry a request."""
+        return len(self._open) - len(self._idle)
 
     def close(self) -> None:
         """Close every connection."""

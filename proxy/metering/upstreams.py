@@ -86,6 +86,11 @@ class Upstreams:
         """Whether there is more than the default one."""
         return bool(self._others)
 
+    @property
+    def busy(self) -> int:
+        """How many requests are with an upstream."""
+        return sum(upstream.pool.busy for upstream in self)
+
     def choose(self, model: str) -> Upstream:
         """Return the upstream that serves a model; the default one if no pattern fits."""
         if not self._others:

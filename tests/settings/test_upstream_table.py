@@ -1,10 +1,12 @@
 """``PROXY_UPSTREAMS_FILE``: what is read of it, and how it is refused."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from proxy.errors import SettingsError
+from proxy.http.moderation import Moderation
 from proxy.metering.upstreams import Upstreams
 from proxy.settings import Settings
 from proxy.upstream_table import read_upstreams, rows_of, upstreams_of
@@ -87,7 +89,8 @@ async def upstreams(tmp_path: Path, *patterns: str) -> Upstreams:
         for number, pattern in enumerate(patterns)
     ]
     settings = Settings.load(upstreams_file=table(tmp_path, *rows), upstream_api_key="sk-a")
-    return upstreams_of(settings, connections=10)
+    moderation = Moderation(asyncio.get_running_loop(), lambda: 0)
+    return upstreams_of(settings, connections=10, moderation=moderation)
 
 
 async def test_the_closest_pattern_wins(tmp_path: Path) -> None:

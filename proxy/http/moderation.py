@@ -1,0 +1,66 @@
+"""Interrupt moderation, as network cards do it: many small pieces a wake-up, not one each.
+
+Waking up for a chunk costs more than relaying it. So while chunks come thick and fast, the loop
+rests a moment before it looks again, and then finds several. It does not rest while few come, nor
+where each look finds many anyhow; a large piece is not counted, since it is a batch itself. Nor
+does it while a request is in hand, being admitted or settled: that takes many rounds of the loop,
+and each would be late.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from proxy.core.rates import RecentRate
+
+REST_S = 0.001
+BUSY_PIECES_PER_S = 4_000
+"""Below this, a rest would collect few pieces, and there is time for each."""
+ENOUGH_PIECES = 32
+"""As many in one round are a batch already: resting would only make them late."""
+SMALL_BYTES = 4096
+WINDOW_S = 0.010
+
+
+class Moderator:
+    """Decides after each round of the loop how long to rest before the next."""
+
+    __slots__ = ("_rate",)
+
+    def __init__(self) -> None:
+        self._rate = RecentRate(WINDOW_S)
+
+    def rest_s(self, pieces: int, now_s: float) -> float:
+        """Return the seconds to rest after a round with this many pieces, which ended now."""
+        self._rate.count(pieces, now_s)
+        busy = self._rate.per_s >= BUSY_PIECES_PER_S
+        return REST_S if busy and pieces < ENOUGH_PIECES else 0.0
+
+
+class Moderation:
+    """Counts the pieces that arrive on one loop, and has the loop rest.
+
+    ``in_hand`` returns how many requests wait for us rather than for their upstream.
+    """
+
+    __slots__ = ("_in_hand", "_loop", "_moderator", "_pieces")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, in_hand: Callable[[], int]) -> None:
+        self._loop = loop
+        self._in_hand = in_hand
+        self._moderator = Moderator()
+        self._pieces = 0
+
+    def count(self, size: int) -> None:
+        """Count a piece of an answer, of ``size`` bytes; what is written goes out before a rest."""
+        if size > SMALL_BYTES:
+            return
+        if not self._pieces:
+            self._loop.call_soon(self._end_round)
+        self._pieces += 1
+
+    def _end_round(self) -> None:
+        pieces, self._pieces = self._pieces, 0
+        rest_s = self._moderator.rest_s(pieces, time.monotonic())
+        if rest_s and self._in_hand() <= 0:
+            time.sleep(rest_s)
