@@ -25,6 +25,7 @@ from proxy.http.moderation import Moderation
 from proxy.wire.headers import AnswerHead, Headers
 
 MAX_HEAD_BYTES = 256 * 1024
+JOINED_BYTES = 64 * 1024
 WRITE_HIGH_WATER_BYTES = 256 * 1024
 
 
@@ -242,7 +243,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._request_sent = body is not None
         self.deadline = self._loop.time() + self._silence_timeout_s
         if self._transport is not None:
-            self._transport.writelines((head, body) if body else (head,))
+            # One piece takes the transport's short way; joining a large body costs more than that.
+            if body and len(body) > JOINED_BYTES:
+                self._transport.writelines((head, body))
+            else:
+                self._transport.write(head + body if body else head)
         else:
             self._loop.call_soon(self.connection_lost, None)
 
