@@ -39,7 +39,7 @@ class SessionGuard:
 
     def feed(self, data: bytes) -> tuple[bytes, ProxyError | None]:
         """Take bytes; return those that may go up, and why no more may, if so."""
-        for start, _, message in self._frames.feed(data):
+        for start, _, message, _ in self._frames.feed(data):
             try:
                 self._check(message)
             except ProxyError as error:

@@ -28,7 +28,7 @@ class SessionMeter:
         """Take bytes; return the same bytes in pieces, each with what its last message reports."""
         pieces: list[SessionPiece] = []
         at = 0
-        for start, end, message in self._frames.feed(data):
+        for start, end, message, _ in self._frames.feed(data):
             usage = None if message is None else self._reader.message(message)
             if usage is None or not self._is_new(usage.id):
                 continue

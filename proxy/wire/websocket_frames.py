@@ -1,7 +1,8 @@
 """WebSocket frames, read from bytes as they pass (RFC 6455, section 5): the bytes stay as they are.
 
-What is collected are whole messages. A message over the bound, or compressed, is passed over
-unread; after bytes that are no frames nothing is read any more. Nothing here raises.
+What is collected are whole messages, and control frames where they are wanted. A message over the
+bound, or compressed, is passed over unread; after bytes that are no frames nothing is read any
+more. Nothing here raises.
 """
 
 from typing import Final, NamedTuple
@@ -9,12 +10,14 @@ from typing import Final, NamedTuple
 TEXT: Final = 0x1
 BINARY: Final = 0x2
 CLOSE: Final = 0x8
+PING: Final = 0x9
+PONG: Final = 0xA
 MESSAGE_BYTES_MAX: Final = 16 << 20
 """A longer message is relayed unread: what reports usage is far shorter."""
 
 _CONTINUATION: Final = 0x0
 _CONTROL: Final = 0x8
-_OPCODES: Final = frozenset({_CONTINUATION, TEXT, BINARY, CLOSE, 0x9, 0xA})
+_OPCODES: Final = frozenset({_CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
 _FIN: Final = 0x80
 _RESERVED: Final = 0x70
 _MASKED: Final = 0x80
@@ -33,23 +36,25 @@ class Message(NamedTuple):
 
     ``[start, end)`` is where its last frame is among them (from 0 on, if it began earlier):
     without those the receiver does not have it. ``data`` is None where it could not be read.
+    ``kind`` is the opcode that it began with.
     """
 
     start: int
     end: int
     data: bytes | None
+    kind: int = TEXT
 
 
 class FrameReader:
-    """Reads the frames of one direction; ``kinds`` are the opcodes of the messages to collect.
+    """Reads the frames of one direction; ``kinds`` are the opcodes of what to collect.
 
     ``unread`` counts messages of those kinds that were passed over, ``lost`` tells that what came
     were no frames. ``closing`` is where the close frame is among the bytes that it ended in.
     """
 
     __slots__ = (
-        "_collecting", "_final", "_head", "_key", "_kind", "_kinds", "_left", "_longest",
-        "_parts", "_size", "_turn", "closing", "lost", "unread",
+        "_collecting", "_control", "_final", "_head", "_key", "_kind", "_kinds", "_left",
+        "_longest", "_parts", "_size", "_turn", "closing", "lost", "unread",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +70,7 @@ class FrameReader:
         self._kind: int | None = None
         self._collecting = False
         self._parts: list[bytes] = []
+        self._control = b""
         self._size = 0
         self.closing: int | None = None
         self.unread = 0
@@ -149,18 +155,23 @@ class FrameReader:
     def _take_payload(self, data: bytes, at: int) -> int:
         piece = data[at : at + self._left]
         self._left -= len(piece)
-        if piece and self._collecting and self._head[0] & 0x0F < _CONTROL:
+        if not piece:
+            return at
+        opcode = self._head[0] & 0x0F
+        if opcode >= _CONTROL:
+            if opcode in self._kinds:
+                self._control += self._unmasked(piece)
+        elif self._collecting:
             self._size += len(piece)
-            self._parts.append(self._unmasked(piece) if self._key else piece)
+            self._parts.append(self._unmasked(piece))
         return at + len(piece)
 
     def _unmasked(self, piece: bytes) -> bytes:
-        """Undo the mask, all bytes at once, as numbers of that length."""
+        if not self._key:
+            return piece
         key = self._key[self._turn :] + self._key[: self._turn]
-        size = len(piece)
-        self._turn = (self._turn + size) % _MASK_BYTES
-        mask = (key * (size // _MASK_BYTES + 1))[:size]
-        return (int.from_bytes(piece) ^ int.from_bytes(mask)).to_bytes(size)
+        self._turn = (self._turn + len(piece)) % _MASK_BYTES
+        return _masked(piece, key)
 
     def _end_frame(self, began: int, at: int) -> Message | None:
         opcode = self._head[0] & 0x0F
@@ -168,16 +179,19 @@ class FrameReader:
         self._head.clear()
         if opcode == CLOSE and self.closing is None:
             self.closing = began
-        if control or not self._final:
+        if control:
+            payload, self._control = self._control, b""
+            return Message(began, at, payload, opcode) if opcode in self._kinds else None
+        if not self._final:
             return None
         kind, self._kind = self._kind, None
-        if kind not in self._kinds:
+        if kind is None or kind not in self._kinds:
             return None
         data = b"".join(self._parts) if self._collecting else None
         self._collecting = False
         self._parts.clear()
         self._size = 0
-        return Message(began, at, data)
+        return Message(began, at, data, kind)
 
 
 def _head_size(head: bytearray) -> int:
@@ -188,17 +202,27 @@ def _head_size(head: bytearray) -> int:
     return _SHORTEST_HEAD + _LENGTH_SIZES.get(head[1] & _LENGTH, 0) + masked
 
 
-def write_frame(opcode: int, payload: bytes) -> bytes:
-    """Write a whole frame of a server's: final, unmasked."""
+def write_frame(opcode: int, payload: bytes, key: bytes = b"") -> bytes:
+    """Write a whole, final frame: a server's, or masked with the ``key`` (4 bytes) a client's."""
     size = len(payload)
+    mask = 0
+    if key:
+        mask, payload = _MASKED, key + _masked(payload, key)
     if size < _LENGTH_16:
-        return b"%c%c%b" % (_FIN | opcode, size, payload)
+        return b"%c%c%b" % (_FIN | opcode, mask | size, payload)
     if size < 1 << 16:
-        return b"%c%c%b%b" % (_FIN | opcode, _LENGTH_16, size.to_bytes(2), payload)
-    return b"%c%c%b%b" % (_FIN | opcode, _LENGTH_64, size.to_bytes(8), payload)
+        return b"%c%c%b%b" % (_FIN | opcode, mask | _LENGTH_16, size.to_bytes(2), payload)
+    return b"%c%c%b%b" % (_FIN | opcode, mask | _LENGTH_64, size.to_bytes(8), payload)
 
 
 def write_close(code: int, reason: str) -> bytes:
     """Write a close frame; the reason is cut to what a control frame may hold."""
     text = reason.encode()[: _CONTROL_BYTES_MAX - 2]
     return write_frame(CLOSE, code.to_bytes(2) + text.decode(errors="ignore").encode())
+
+
+def _masked(data: bytes, key: bytes) -> bytes:
+    """Mask, or undo it, all bytes at once: as numbers of that length."""
+    size = len(data)
+    mask = (key * (size // _MASK_BYTES + 1))[:size]
+    return (int.from_bytes(data) ^ int.from_bytes(mask)).to_bytes(size)

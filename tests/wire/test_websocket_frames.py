@@ -190,3 +190,27 @@ def test_a_close_frame_keeps_to_its_bounds() -> None:
     long = write_close(1008, "é" * 200)
     assert len(long) == 2 + 2 + 122
     assert long[4:].decode() == "é" * 61
+
+
+@given(st.binary(max_size=300), st.binary(min_size=4, max_size=4), st.integers(1, 9))
+def test_what_is_written_masked_is_read(payload: bytes, key: bytes, size: int) -> None:
+    sent = write_frame(BINARY, payload, key)
+    assert sent[1] & 0x80
+    reader = FrameReader(frozenset({BINARY}))
+    pieces = [sent[at : at + size] for at in range(0, len(sent), size)]
+    found = [message for piece in pieces for message in reader.feed(piece)]
+    assert [(message.data, message.kind) for message in found] == [(payload, BINARY)]
+
+
+def test_a_long_masked_frame() -> None:
+    payload = bytes(70_000)
+    assert read([write_frame(TEXT, payload, KEY)]) == [payload]
+
+
+def test_control_frames_are_collected_where_they_are_wanted() -> None:
+    reader = FrameReader(frozenset({TEXT, PING}))
+    sent = frame(b"ab", fin=False) + frame(b"ping", PING, key=KEY) + frame(b"c", CONTINUATION)
+    pieces = [sent[at : at + 1] for at in range(len(sent))]
+    found = [message for piece in pieces for message in reader.feed(piece)]
+    assert [(message.data, message.kind) for message in found] == [(b"ping", PING), (b"abc", TEXT)]
+    assert reader.feed(write_close(1000, "")) == []
