@@ -32,6 +32,7 @@ from proxy.metering.finishing import Finisher
 from proxy.metering.polling import PollPolicy, Polls
 from proxy.metering.relay import DisconnectPolicy
 from proxy.metering.session import SessionCaller
+from proxy.metering.session_state import SessionMeans
 from proxy.metering.settling import Settler
 from proxy.metering.upkeep import empty_spool, keep_up
 from proxy.pricing import parse
@@ -135,9 +136,8 @@ class Application:
             clock_us=now_us,
             fault=fault,
         )
-        self.sessions = SessionCaller(
-            self.caller, ledger=ledger, settler=settler, policy=policy, fault=fault
-        )
+        means = SessionMeans(caller=self.caller, ledger=ledger, settler=settler, fault=fault)
+        self.sessions = SessionCaller(means, policy)
         self.access_log = AccessLog(as_json=_logs_json(settings)) if settings.access_log else None
         self.router = self._router()
         self.server = Server(

@@ -7,20 +7,18 @@ on waits in a queue, in its order, while the upstream is read no further.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from proxy.errors import OverloadedError, ProxyError, UpstreamError
 from proxy.http.exchange import Exchange
-from proxy.http.render import error_body
 from proxy.http.upstream import UpstreamConnection
 from proxy.metering.outcome import Ended
 from proxy.metering.relay import DisconnectPolicy
 from proxy.metering.session_drain import SessionDrain
+from proxy.metering.session_events import error_event
 from proxy.wire.headers import AnswerHead, Headers
-from proxy.wire.session_guard import SessionGuard
-from proxy.wire.session_meter import SessionMeter, SessionPiece
-from proxy.wire.usage import SessionUsage
-from proxy.wire.websocket_frames import TEXT, write_close, write_frame
+from proxy.wire.session_pieces import SessionPiece
+from proxy.wire.websocket_frames import write_close
 from proxy.wire.websocket_handshake import SWITCHED
 
 REFUSAL_BYTES_MAX: Final = 1 << 20
@@ -29,11 +27,38 @@ NORMAL: Final = 1000
 GOING_AWAY: Final = 1001
 POLICY: Final = 1008
 TRY_AGAIN_LATER: Final = 1013
-Append = Callable[[SessionUsage], Awaitable[ProxyError | None]]
-"""Makes usage durable; returns why the session may not go on, if it may not."""
+T = TypeVar("T")
+Keep = Callable[[T], Awaitable[ProxyError | None]]
+"""Makes what was told durable; returns why the session may not go on, if it may not."""
 
 
-class SessionRelay:
+class Meter(Protocol[T]):
+    """Reads the way down."""
+
+    @property
+    def running(self) -> bool:
+        """Whether an answer has not ended."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether what came ends with a message."""
+
+    def feed(self, data: bytes) -> list[SessionPiece[T]]:
+        """Take bytes; return the same in pieces, each with what must be durable before it."""
+
+
+class Guard(Protocol):
+    """Looks through the way up."""
+
+    @property
+    def closing(self) -> int | None:
+        """Where the close frame is among the last bytes that may go up; None: none came."""
+
+    def feed(self, data: bytes) -> tuple[bytes, ProxyError | None]:
+        """Take bytes; return those that may go up, and why no more may, if so."""
+
+
+class SessionRelay(Generic[T]):
     """Relays one socket; :meth:`run` it to its end, then :meth:`finish`.
 
     ``status`` is the handshake's, None where none came. ``refusal`` is an answer other than 101.
@@ -42,8 +67,8 @@ class SessionRelay:
     def __init__(
         self,
         exchange: Exchange,
-        meter: SessionMeter,
-        guard: SessionGuard | None,
+        meter: Meter[T],
+        guard: Guard | None,
         begin: Callable[[AnswerHead], Headers],
         policy: DisconnectPolicy,
     ) -> None:
@@ -52,9 +77,10 @@ class SessionRelay:
         self._guard = guard
         self._begin = begin
         self._drain = SessionDrain(policy, exchange.holder, self._drained_enough)
-        self._queue: deque[SessionPiece] = deque()
+        self._queue: deque[SessionPiece[T]] = deque()
         self._news = asyncio.Event()
-        self._client_slow = False
+        self._ours: list[bytes] = []
+        self._client_slow = self._upstream_slow = self._held = False
         self._cut_short = False
         self._leaving = self._left = False
         self._farewell: tuple[int, ProxyError] | None = None
@@ -84,10 +110,8 @@ class SessionRelay:
             self._keep(data)
             return
         for piece in self._meter.feed(data):
-            if self._queue or piece.usage is not None:
-                self._queue.append(piece)
-            else:
-                self._write(piece.data)
+            self._pass_down(piece)
+        self._say_ours()
         if self._drain.running:
             self._drain.take(len(data))
             self._news.set()
@@ -106,19 +130,19 @@ class SessionRelay:
 
     def upstream_paused(self) -> None:
         """Let the client wait for a slow upstream."""
-        if self.status == SWITCHED:
-            self._exchange.pause_tunnel()
+        self._upstream_slow = True
+        self._hear_on()
 
     def upstream_resumed(self) -> None:
         """Take the client's bytes again."""
-        if self.status == SWITCHED:
-            self._exchange.resume_tunnel()
+        self._upstream_slow = False
+        self._hear_on()
 
     # From the client.
 
     def body_data(self, data: bytes) -> None:
         """Pass it up, as far as it may go."""
-        if self.connection is None or self.ended is not None or self._drain.running:
+        if self.connection is None or not self.takes:
             return
         if self._guard is None:
             self.connection.write(data, chunked=False)
@@ -127,7 +151,7 @@ class SessionRelay:
         closing = self._guard.closing
         if closing is not None and self._meter.running and self._drain.begin():
             # With it, the upstream would drop the answer, and nobody would know what it used.
-            allowed = data[:closing]
+            allowed = allowed[:closing]
             self._leaving = True
             self._take_leave()
         self.connection.write(allowed, chunked=False)
@@ -165,23 +189,43 @@ class SessionRelay:
 
     # From the session.
 
+    @property
+    def takes(self) -> bool:
+        """Whether anything of the client's may go up."""
+        return self.connection is not None and self.ended is None and not self._drain.running
+
+    def send(self, data: bytes) -> None:
+        """Send up what the guard kept back."""
+        if self.connection is not None and self.takes:
+            self.connection.write(data, chunked=False)
+
+    def hold(self, *, held: bool) -> None:
+        """Let the client wait while what it sent is looked at."""
+        self._held = held
+        self._hear_on()
+
+    def say(self, message: bytes) -> None:
+        """Tell the client something of ours, once a message of the upstream's has ended."""
+        self._ours.append(message)
+        self._say_ours()
+
     def stop(self, ended: Ended) -> None:
         """End the session; at a shutdown its client is told that the proxy goes away."""
         if ended is Ended.SHUTDOWN:
             self._dismiss(GOING_AWAY, ProxyError("The proxy is stopping: connect again."))
         self._end(ended)
 
-    async def run(self, append: Append) -> None:
+    async def run(self, keep: Keep[T]) -> None:
         """Relay until both sides have ended and all usage is durable.
 
-        Errors: those of ``append``; what waits is not given to the client then.
+        Errors: those of ``keep``; what waits is not given to the client then.
         """
         while True:
             await self._news.wait()
             self._news.clear()
             while self._queue:
                 piece = self._queue[0]
-                refused = None if piece.usage is None else await append(piece.usage)
+                refused = None if piece.told is None else await keep(piece.told)
                 self._queue.popleft()
                 self._write(piece.data)
                 if refused is not None:
@@ -202,7 +246,7 @@ class SessionRelay:
             self._take_leave()
         elif self._farewell is not None and (self._cut_short or self._meter.idle):
             code, error = self._farewell
-            self._exchange.write_raw(_error_event(error) + write_close(code, error.message))
+            self._exchange.write_raw(error_event(error) + write_close(code, error.message))
         self._exchange.end()
 
     def _keep(self, data: bytes) -> None:
@@ -219,6 +263,26 @@ class SessionRelay:
     def body(self) -> bytes:
         """Return the body of a refusal."""
         return b"".join(self._body)
+
+    def _pass_down(self, piece: SessionPiece[T]) -> None:
+        if self._queue or piece.told is not None:
+            self._queue.append(piece)
+        else:
+            self._write(piece.data)
+
+    def _say_ours(self) -> None:
+        if self._ours and self._meter.idle:
+            self._pass_down(SessionPiece(b"".join(self._ours), None))
+            self._ours.clear()
+
+    def _hear_on(self) -> None:
+        """Take the client's bytes, unless something waits for the upstream or the guard."""
+        if self.status != SWITCHED:
+            return
+        if self._upstream_slow or self._held:
+            self._exchange.pause_tunnel()
+        else:
+            self._exchange.resume_tunnel()
 
     def _write(self, data: bytes) -> None:
         if not self._cut_short and not self._left:
@@ -261,8 +325,3 @@ class SessionRelay:
             self.connection.pause_reading()
         else:
             self.connection.resume_reading()
-
-
-def _error_event(error: ProxyError) -> bytes:
-    """Write an error as the upstream's sockets do: an event of type ``error``."""
-    return write_frame(TEXT, b'{"type":"error",' + error_body(error)[1:])

@@ -6,7 +6,7 @@ from proxy.core.subscriptions import ApiKey
 from proxy.core.usage import Measurement
 from proxy.http.exchange import Exchange
 from proxy.metering.call import Call
-from proxy.metering.session import SessionCaller
+from proxy.metering.session import AppendingSession, SessionCaller
 from proxy.metering.upstreams import Upstream, Upstreams
 from proxy.web.model_gate import ModelGate
 from proxy.wire.endpoints import Endpoint
@@ -80,7 +80,8 @@ class Sockets:
         guard = None
         if self._managed:
             guard = SessionGuard(lambda name: self._gate.admit(visit.key, name))
-        measurement = await self._sessions.carry(exchange, call, guard)
+        session = AppendingSession(self._sessions.means, call, guard)
+        measurement = await self._sessions.carry(exchange, call, session)
         if measurement is not None:
             self._gate.note(model, measurement)
         return model, measurement

@@ -29,6 +29,6 @@ def test_usage_of_a_recording(recording: dict[str, Any], size: int) -> None:
         piece for at in range(0, len(stream), size) for piece in meter.feed(stream[at : at + size])
     ]
     assert b"".join(piece.data for piece in pieces) == stream
-    found = {piece.usage.id: as_written(piece.usage.usage) for piece in pieces if piece.usage}
+    found = {piece.told.id: as_written(piece.told.usage) for piece in pieces if piece.told}
     assert found == recording["usages"]
     assert list(meter.unsure()) == recording["unsure"]

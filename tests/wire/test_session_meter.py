@@ -50,7 +50,7 @@ def test_bytes_are_cut_where_usage_is() -> None:
         done(3),
         DELTA[:3],
     ]
-    found = [piece.usage.id if piece.usage else None for piece in pieces]
+    found = [piece.told.id if piece.told else None for piece in pieces]
     assert found == [None, "resp_1", None, "resp_2", "resp_3", None]
     assert not idle(one)
     (rest,) = one.feed(DELTA[3:])
@@ -65,19 +65,19 @@ def test_a_message_is_not_whole_before_its_usage(cut: int) -> None:
     assert one.feed(done(1)[:cut]) == [(done(1)[:cut], None)]
     (last,) = one.feed(done(1)[cut:])
     assert last.data == done(1)[cut:]
-    assert last.usage is not None
+    assert last.told is not None
 
 
 def test_the_same_answer_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_meter, "REMEMBERED", 2)
     one = meter()
-    assert one.feed(done(1))[0].usage
-    assert not one.feed(done(1))[0].usage
-    assert one.feed(done(None))[0].usage
-    assert one.feed(done(None))[0].usage  # nothing tells it from another
-    assert one.feed(done(2))[0].usage
-    assert one.feed(done(3))[0].usage
-    assert one.feed(done(1))[0].usage  # too long ago
+    assert one.feed(done(1))[0].told
+    assert not one.feed(done(1))[0].told
+    assert one.feed(done(None))[0].told
+    assert one.feed(done(None))[0].told  # nothing tells it from another
+    assert one.feed(done(2))[0].told
+    assert one.feed(done(3))[0].told
+    assert one.feed(done(1))[0].told  # too long ago
 
 
 def test_nothing_comes_of_nothing() -> None:
