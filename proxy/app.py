@@ -176,6 +176,7 @@ class Application:
         token = settings.admin_token
         managed = settings.mode == "managed"
         gate = ModelGate(self.books, now)
+        ids = RequestIds(self.ledger.worker_id)
         gateway = Gateway(
             GatewayOptions(
                 managed=managed,
@@ -187,8 +188,16 @@ class Application:
             upstreams=self.upstreams,
             keys=self.keys,
             caller=self.caller,
-            sockets=Sockets(self.sessions, managed=managed, upstreams=self.upstreams, gate=gate),
-            ids=RequestIds(self.ledger.worker_id),
+            sockets=Sockets(
+                self.sessions,
+                managed=managed,
+                upstreams=self.upstreams,
+                gate=gate,
+                finisher=self.finisher,
+                ids=ids,
+                clock_us=now_us,
+            ),
+            ids=ids,
             models=gate,
             deferrals=Deferrals(
                 managed=managed,

@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from proxy.core.allowances import Allowance
-from proxy.core.reservations import Bounds
+from proxy.core.reservations import FREE, Bounds
 from proxy.core.subscriptions import ApiKey
 from proxy.core.usage import Measurement, RequestState
 from proxy.errors import LedgerUnavailableError, ProxyError, UpstreamClosedError
@@ -27,7 +27,7 @@ from proxy.metering.settling import Settler
 from proxy.metering.upload import Upload
 from proxy.metering.upstreams import Upstream
 from proxy.wire.bounds import read_bounds
-from proxy.wire.endpoints import Endpoint, Metering
+from proxy.wire.endpoints import RESPONSES_SOCKET, Endpoint, Metering
 from proxy.wire.limit_headers import refusal_headers
 from proxy.wire.request import NO_FACTS, RequestFacts
 from proxy.wire.request_shape import FormReader
@@ -93,6 +93,11 @@ class Call(msgspec.Struct, kw_only=True):
         return "other" if self.endpoint is None else self.endpoint.name
 
     @property
+    def has_turns(self) -> bool:
+        """Whether it is a socket whose answers are requests of their own."""
+        return self.managed and self.endpoint is RESPONSES_SOCKET
+
+    @property
     def metered(self) -> bool:
         """Whether its answer says what it used."""
         return self.endpoint is not None and self.endpoint.metering not in UNMETERED
@@ -103,7 +108,9 @@ class Call(msgspec.Struct, kw_only=True):
         return self.endpoint is not None and self.endpoint.metering is Metering.TOKENS
 
     def bounds(self) -> Bounds:
-        """Return what it can use at most."""
+        """Return what it can use at most; of a socket with turns each is bounded for itself."""
+        if self.has_turns:
+            return FREE
         return read_bounds(self.endpoint, self.model, self.facts, self.body, self.shape)
 
     def learn(self) -> None:

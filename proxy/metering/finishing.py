@@ -30,6 +30,18 @@ class Carried(Protocol):
     model: str
 
 
+class Requested(Protocol):
+    """What must be known of a request to measure what it made."""
+
+    @property
+    def model_requested(self) -> str:
+        """The model that it asked for."""
+
+    @property
+    def body_bytes(self) -> int:
+        """How long its body was."""
+
+
 class Finisher:
     """Settles requests whose usage came later."""
 
@@ -54,6 +66,12 @@ class Finisher:
         ``endpoint`` is what made it, ``provider`` who answers, for the estimate. Errors:
         LedgerUnavailableError where neither ledger nor spool takes it.
         """
+        await self._settle(request, await self.measure(request, endpoint, seen, provider))
+
+    async def measure(
+        self, request: Requested, endpoint: Endpoint, seen: Seen, provider: str
+    ) -> Measurement:
+        """Say what is billed for an object in its final state, counting what nobody reports."""
         counted = None
         if needs_count(endpoint, seen):
             counted = await self._estimator.estimate(
@@ -63,7 +81,7 @@ class Finisher:
                 model=seen.model or request.model_requested,
                 provider=provider,
             )
-        await self._settle(request, measure_seen(seen, counted, request.body_bytes))
+        return measure_seen(seen, counted, request.body_bytes)
 
     async def give_up(self, request: DeferredRequest, why: str) -> None:
         """Settle what will not be learnt any more, so that its period can close."""

@@ -58,7 +58,8 @@ class Estimated:
     notes: tuple[str, ...] = ()
 
 
-_STOPPED_BY_US = frozenset({Ended.CANCELLED, Ended.DRAIN_LIMIT, Ended.SHUTDOWN})
+STOPPED_BY_US = frozenset({Ended.CANCELLED, Ended.DRAIN_LIMIT, Ended.SHUTDOWN})
+"""Whoever wanted it: the upstream would have gone on."""
 
 
 def needs_estimate(outcome: Outcome) -> bool:
@@ -101,7 +102,7 @@ def succeeded(outcome: Outcome) -> bool:
     nothing may be free for being broken off early.
     """
     if outcome.status is None:
-        return outcome.sent and outcome.metered and outcome.ended in _STOPPED_BY_US
+        return outcome.sent and outcome.metered and outcome.ended in STOPPED_BY_US
     return 200 <= outcome.status < 300
 
 

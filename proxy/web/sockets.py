@@ -1,15 +1,20 @@
 """WebSockets under ``/v1``: what must be known of one before it is carried."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from proxy.core.ids import RequestIds
 from proxy.core.subscriptions import ApiKey
 from proxy.core.usage import Measurement
+from proxy.errors import BadRequestError
 from proxy.http.exchange import Exchange
 from proxy.metering.call import Call
+from proxy.metering.finishing import Finisher
 from proxy.metering.session import AppendingSession, SessionCaller
+from proxy.metering.turn_session import TurnRules, TurnSession
 from proxy.metering.upstreams import Upstream, Upstreams
 from proxy.web.model_gate import ModelGate
-from proxy.wire.endpoints import Endpoint
+from proxy.wire.endpoints import RESPONSES_SOCKET, Endpoint
 from proxy.wire.headers import RequestHead
 from proxy.wire.session_guard import SessionGuard
 from proxy.wire.websocket_handshake import handshake_upward, is_websocket, model_asked
@@ -33,12 +38,23 @@ class Sockets:
     """Has sockets carried that are metered, and in managed mode guarded."""
 
     def __init__(
-        self, sessions: SessionCaller, *, managed: bool, upstreams: Upstreams, gate: ModelGate
+        self,
+        sessions: SessionCaller,
+        *,
+        managed: bool,
+        upstreams: Upstreams,
+        gate: ModelGate,
+        finisher: Finisher,
+        ids: RequestIds,
+        clock_us: Callable[[], int],
     ) -> None:
         self._sessions = sessions
         self._managed = managed
         self._upstreams = upstreams
         self._gate = gate
+        self._finisher = finisher
+        self._ids = ids
+        self._clock_us = clock_us
 
     def take(self, head: RequestHead, endpoint: Endpoint | None) -> bool:
         """Tell whether a request that wants an upgrade is for a socket that is open here."""
@@ -57,7 +73,9 @@ class Sockets:
         Errors: what the client is to be told before the handshake.
         """
         head = exchange.head
-        model = model_asked(head.query, strict=self._managed)
+        model = model_asked(
+            head.query, strict=self._managed, needed=endpoint is not RESPONSES_SOCKET
+        )
         if model:
             self._gate.admit(visit.key, model)
         upstream = self._upstreams.choose(model)
@@ -77,6 +95,9 @@ class Sockets:
             managed=self._managed,
             attempt=visit.attempt,
         )
+        if call.has_turns:
+            turns = TurnSession(self._sessions.means, call, self._rules(visit.key, upstream))
+            return model, await self._sessions.carry(exchange, call, turns)
         guard = None
         if self._managed:
             guard = SessionGuard(lambda name: self._gate.admit(visit.key, name))
@@ -85,6 +106,26 @@ class Sockets:
         if measurement is not None:
             self._gate.note(model, measurement)
         return model, measurement
+
+    def _rules(self, key: ApiKey | None, upstream: Upstream) -> TurnRules:
+        """Return what holds for the turns of a socket to an upstream."""
+
+        def admit(model: str) -> None:
+            self._gate.admit(key, model)
+            if self._upstreams.choose(model) is not upstream:
+                raise BadRequestError(
+                    f"The model {model[:100]!r} is at another upstream than this socket. Open one "
+                    "for it, with ?model=… in its URL.",
+                    param="model",
+                )
+
+        return TurnRules(
+            admit=admit,
+            note=self._gate.note,
+            finisher=self._finisher,
+            ids=self._ids,
+            clock_us=self._clock_us,
+        )
 
     def _upward(self, upstream: Upstream, head: RequestHead, query: str, model: str) -> bytes:
         target = upstream.target(head.path, query, model)

@@ -160,6 +160,7 @@ RESPONSES_SOCKET: Final = Endpoint(
     method="GET",
     path="/v1/responses",
     metering=Metering.SESSION,
+    managed=True,
     socket=True,
 )
 

@@ -8,6 +8,7 @@ cut and spliced, never re-written.
 
 import json
 import re
+from collections.abc import Container
 from typing import Any, Final
 
 from proxy.errors import BadRequestError
@@ -59,6 +60,7 @@ _WHY: Final = (
 )
 _DEPTH_MAX: Final = 200
 _METADATA: Final = frozenset({"metadata"})
+_OF_A_TURN: Final = frozenset({"metadata", "stream_id"})
 _OF_A_SESSION: Final = frozenset({"event_id", "response_id", "item_id", "previous_item_id"})
 
 
@@ -151,6 +153,20 @@ def checked_message(message: bytes) -> dict[str, Any]:
     return _checked(message, own=_OF_A_SESSION)
 
 
+def guarded_turn(
+    facts: RequestFacts, body: bytes, members: dict[str, Any], made: Container[str]
+) -> bytes:
+    """Return the ``response.create`` of a socket that may go up, as :func:`guarded` does.
+
+    ``members`` are what :func:`read_members` read of it. ``made`` are the ids of the responses
+    that its own session made: they are in the memory of its connection, where nobody else is.
+
+    Raises BadRequestError.
+    """
+    _look_through(members, own=_OF_A_TURN, made=made)
+    return _guarded_top(RESPONSES, facts, body, members)
+
+
 def _checked(
     body: bytes, *, blocks: bool = False, own: frozenset[str] = _METADATA
 ) -> dict[str, Any]:
@@ -159,6 +175,13 @@ def _checked(
     ``blocks``: it has Anthropic's content blocks, where the input of a tool is not looked into.
     ``own`` are the members at the top that the application may fill as it likes.
     """
+    members = read_members(body)
+    _look_through(members, own=own, blocks=blocks)
+    return members
+
+
+def read_members(body: bytes) -> dict[str, Any]:
+    """Read a JSON object, and refuse with BadRequestError members that are there twice."""
     try:
         members = json.loads(body, object_pairs_hook=_once)
     except _RepeatedMemberError as error:
@@ -169,10 +192,23 @@ def _checked(
         raise BadRequestError("The request body is not a JSON object. Send one.") from None
     if not isinstance(members, dict):
         raise BadRequestError("The request body is not a JSON object. Send one.")
-    for name, value in members.items():
-        if name not in own:
-            _search({name: value}, _DEPTH_MAX, blocks=blocks)
     return members
+
+
+def _look_through(
+    members: dict[str, Any],
+    *,
+    own: frozenset[str],
+    blocks: bool = False,
+    made: Container[str] = (),
+) -> None:
+    for name, value in members.items():
+        if name not in own and not _is_own_response(name, value, made):
+            _search({name: value}, _DEPTH_MAX, blocks=blocks)
+
+
+def _is_own_response(name: str, value: object, made: Container[str]) -> bool:
+    return name == "previous_response_id" and isinstance(value, str) and value in made
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -38,11 +38,11 @@ def subprotocol_secret(head: RequestHead) -> bytes | None:
     return next(offered, b"").removeprefix(_KEY) or None
 
 
-def model_asked(query: str, *, strict: bool) -> str:
+def model_asked(query: str, *, strict: bool, needed: bool = True) -> str:
     """Return the model that a socket's query names, or ``""``.
 
-    ``strict`` (managed mode): it must be named once, but where the session only transcribes, and
-    nothing else may be named that the upstream keeps.
+    ``strict`` (managed mode): it must be named once, but where the session only transcribes or
+    its messages name it (not ``needed``), and nothing else may be named that the upstream keeps.
 
     Raises BadRequestError.
     """
@@ -57,7 +57,7 @@ def model_asked(query: str, *, strict: bool) -> str:
                 "this proxy share one upstream account. Open a session of your own.",
                 param=name,
             )
-    if len(names) > 1 or (not any(names) and _TRANSCRIPTION not in pairs):
+    if len(names) > 1 or (needed and not any(names) and _TRANSCRIPTION not in pairs):
         raise BadRequestError(
             "Name one model in the query, such as ?model=gpt-realtime.", param="model"
         )

@@ -106,7 +106,9 @@ async def test_another_answer_than_101_is_passed_on(
         ("/realtime", 400, "invalid_body"),
         ("/realtime?model=a&model=b", 400, "invalid_body"),
         ("/realtime?call_id=rtc_1", 400, "invalid_body"),
-        ("/responses", 404, "path_not_open"),
+        ("/responses?model=a&model=b", 400, "invalid_body"),
+        ("/responses?conversation_id=conv_1", 400, "invalid_body"),
+        ("/threads", 404, "path_not_open"),
     ],
 )
 async def test_managed_mode_refuses(
@@ -117,7 +119,7 @@ async def test_managed_mode_refuses(
     assert (found, body["error"]["code"]) == (status, code)
     assert not upstream.asked
     if status == 404:
-        assert "GET /v1/realtime (WebSocket)" in body["error"]["message"]
+        assert "GET /v1/responses (WebSocket)" in body["error"]["message"]
     assert (await refusal(proxy, "/realtime?model=x", {}))[0] == 401
     assert (await refusal(proxy, "/realtime?model=x", bearer("sk-none")))[0] == 401
 

@@ -1,4 +1,4 @@
-"""The Responses API over a socket: many answers, lanes beside each other. Passthrough only."""
+"""The Responses API over a socket in passthrough: many answers, lanes beside each other."""
 
 import json
 import zlib
