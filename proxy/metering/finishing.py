@@ -14,7 +14,7 @@ from proxy.metering.deferral import measure_lost, measure_seen, needs_count
 from proxy.metering.estimator import Estimator
 from proxy.metering.settling import Settler
 from proxy.wire.deferred import Seen
-from proxy.wire.endpoints import Endpoint
+from proxy.wire.endpoints import BATCHES, Endpoint
 
 _OK = 200
 
@@ -90,6 +90,8 @@ class Finisher:
     async def _settle(self, request: DeferredRequest, measurement: Measurement) -> None:
         usage = measurement.usage
         model = usage.model or request.model_requested
+        # A batch's input is many prompts: that they are long together says nothing of each.
+        input_tokens = 0 if request.endpoint == BATCHES.name else usage.input_tokens
         await self._settler.settle(
             Settlement(
                 request_id=request.request_id,
@@ -102,7 +104,7 @@ class Finisher:
                 model=model,
                 service_tier=usage.service_tier or "default",
                 context_class=self._classifier.context_class(
-                    model, request.model_requested, usage.input_tokens
+                    model, request.model_requested, input_tokens
                 ),
                 upstream_status=_OK,
                 measurement=measurement,

@@ -42,6 +42,17 @@ def test_a_batch_is_counted_at_its_end_at_its_tier(
     reads_only.check_sums()
 
 
+def test_a_batch_is_no_long_prompt(reads_only: ProxyProcess, upstream: Objects) -> None:
+    name = batch(reads_only)
+    used = {"input_tokens": 900_000, "output_tokens": 9, "total_tokens": 900_009}
+    upstream.end(name, usage=used, model="gpt-5.4")
+    call(reads_only, CLIENT_KEY, f"/v1/batches/{name}")
+    assert state(reads_only, "batches") == ["exact"]
+    assert reads_only.tokens() == {"input": 900_000, "output": 9}
+    rows = reads_only.rows("SELECT DISTINCT context_class AS class FROM series")
+    assert {row["class"] for row in rows} == {""}
+
+
 def test_a_batch_that_names_no_model_is_counted_and_not_free(
     reads_only: ProxyProcess, upstream: Objects
 ) -> None:
