@@ -1,6 +1,7 @@
-"""A request of our own: its whole answer, bounded."""
+"""A request of our own: its whole answer, bounded, or piece by piece."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy.errors import UpstreamClosedError, UpstreamError
@@ -16,28 +17,38 @@ class Fetched:
     body: bytes
 
 
-class _Collector:
-    """Takes an answer until it is whole, too large, or broken."""
+class TooLargeError(UpstreamClosedError):
+    """The answer has more bytes than are taken."""
 
-    def __init__(self, limit: int) -> None:
+
+Take = Callable[[bytes], None]
+
+
+class _Taker:
+    """Hands an answer on until it is whole, too large, or broken."""
+
+    def __init__(self, begin: Callable[[AnswerHead], Take | None], limit: int) -> None:
+        self._begin = begin
         self._room = limit
         self._head: AnswerHead | None = None
-        self._pieces: list[bytes] = []
-        self.done: asyncio.Future[Fetched] = asyncio.get_running_loop().create_future()
+        self._take: Take | None = None
+        self.done: asyncio.Future[AnswerHead] = asyncio.get_running_loop().create_future()
 
     def answer_head(self, head: AnswerHead) -> None:
         self._head = head
+        self._take = self._begin(head)
 
     def answer_data(self, data: bytes) -> None:
         self._room -= len(data)
-        if self._room >= 0:
-            self._pieces.append(data)
-        elif not self.done.done():
-            self.done.set_exception(UpstreamClosedError("The upstream's answer is too large."))
+        if self._room < 0:
+            if not self.done.done():
+                self.done.set_exception(TooLargeError("The upstream's answer is too large."))
+        elif self._take is not None:
+            self._take(data)
 
     def answer_end(self) -> None:
         if not self.done.done() and self._head is not None:
-            self.done.set_result(Fetched(head=self._head, body=b"".join(self._pieces)))
+            self.done.set_result(self._head)
 
     def answer_failed(self, error: UpstreamError) -> None:
         if not self.done.done():
@@ -55,14 +66,35 @@ async def fetch(
 ) -> Fetched:
     """Send a request (``head`` with its blank line) and return its answer.
 
-    Errors: UpstreamError and OverloadedError as of :meth:`UpstreamPool.connect`, TimeoutError.
+    Errors: UpstreamError and OverloadedError as of :meth:`UpstreamPool.connect`, TimeoutError,
+    TooLargeError.
     """
-    collector = _Collector(limit)
+    pieces: list[bytes] = []
+    answer = await download(
+        pool, head, lambda _: pieces.append, limit=limit, timeout_s=timeout_s, body=body
+    )
+    return Fetched(head=answer, body=b"".join(pieces))
+
+
+async def download(
+    pool: UpstreamPool,
+    head: bytes,
+    begin: Callable[[AnswerHead], Take | None],
+    *,
+    limit: int,
+    timeout_s: float,
+    body: bytes = b"",
+) -> AnswerHead:
+    """Send a request and hand its answer's body on: to what ``begin`` says, None: to nobody.
+
+    Errors: those of :func:`fetch`; TooLargeError where it has over ``limit`` bytes.
+    """
+    taker = _Taker(begin, limit)
     async with asyncio.timeout(timeout_s):
         connection = pool.take() or await pool.connect()
-        connection.send(head, body, collector, bodiless=False)
+        connection.send(head, body, taker, bodiless=False)
         try:
-            return await collector.done
+            return await taker.done
         except BaseException:
             connection.abort()
             raise
