@@ -77,7 +77,9 @@ class Deferrals:
             await self._end_first(request, key, upstream)
         if not endpoint.shows:
             return Naming(upstream)
-        return Showing(upstream, made_by, request, self._finisher, self._polls)
+        return Showing(
+            upstream, made_by, request, head=head, finisher=self._finisher, polls=self._polls
+        )
 
     async def _find(
         self, object_id: str, key: ApiKey | None, upstream: Upstream

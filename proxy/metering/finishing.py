@@ -6,15 +6,19 @@ Exactly once, whatever the order: the ledger takes the first settlement of a req
 from collections.abc import Callable
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from proxy.core.subscriptions import ApiKey
 from proxy.core.usage import Measurement, RequestState, Usage
-from proxy.ledger.port import DeferredObject, DeferredRequest, Settlement
+from proxy.ledger.port import APPENDED_FROM, DeferredObject, DeferredRequest, Settlement
+from proxy.metering.batch_outcome import measure_lines, with_part
 from proxy.metering.classifying import Classifier
 from proxy.metering.deferral import measure_lost, measure_seen, needs_count
 from proxy.metering.estimator import Estimator
 from proxy.metering.settling import Settler
+from proxy.wire.batch_lines import BatchLines, OutputFile
 from proxy.wire.deferred import Seen
-from proxy.wire.endpoints import BATCHES, Endpoint
+from proxy.wire.endpoints import Endpoint, Metering
 
 _OK = 200
 
@@ -55,18 +59,50 @@ class Finisher:
     ) -> None:
         self._settler = settler
         self._estimator = estimator
-        self._classifier = classifier
+        self.classifier = classifier
         self._clock_us = clock_us
 
     async def finish(
-        self, request: DeferredRequest, endpoint: Endpoint, seen: Seen, provider: str
+        self,
+        request: DeferredRequest,
+        endpoint: Endpoint,
+        seen: Seen,
+        provider: str,
+        *,
+        notes: tuple[str, ...] = (),
     ) -> None:
         """Settle by what an answer showed of the object in its final state.
 
-        ``endpoint`` is what made it, ``provider`` who answers, for the estimate. Errors:
-        LedgerUnavailableError where neither ledger nor spool takes it.
+        ``endpoint`` is what made it, ``provider`` who answers, for the estimate; ``notes`` are
+        kept with it. Errors: LedgerUnavailableError where neither ledger nor spool takes it.
         """
-        await self._settle(request, await self.measure(request, endpoint, seen, provider))
+        measured = await self.measure(request, endpoint, seen, provider)
+        usage = replace(measured.usage, notes=(*measured.usage.notes, *notes))
+        # A batch's input is many prompts: that they are long together says nothing of each.
+        context_class = "" if endpoint.metering is Metering.BATCH else None
+        await self._settle(request, replace(measured, usage=usage), context_class)
+
+    async def finish_batch(
+        self, request: DeferredRequest, seen: Seen, file: OutputFile, lines: BatchLines
+    ) -> None:
+        """Settle a batch by the lines of its output file, each part at its own model and class.
+
+        Several are appended first, numbered by the file alone: read again, they are the same
+        events. Errors: as of :meth:`finish`.
+        """
+        measurement = measure_lines(seen, file, lines)
+        parts = lines.parts()
+        if len(parts) == 1 and measurement.state is RequestState.EXACT:
+            await self._settle(request, with_part(measurement, parts[0]), parts[0].context_class)
+            return
+        number = APPENDED_FROM
+        for part in parts:
+            reported = Measurement(state=RequestState.EXACT, usage=part.usage)
+            settlement = self._settlement(request, reported, part.context_class)
+            settlement.appended_from = number
+            number += len(part.usage.quantities)
+            await self._settler.append(settlement)
+        await self._settle(request, measurement, "")
 
     async def measure(
         self, request: Requested, endpoint: Endpoint, seen: Seen, provider: str
@@ -87,28 +123,34 @@ class Finisher:
         """Settle what will not be learnt any more, so that its period can close."""
         await self._settle(request, measure_lost(request.model_requested, request.body_bytes, why))
 
-    async def _settle(self, request: DeferredRequest, measurement: Measurement) -> None:
+    async def _settle(
+        self, request: DeferredRequest, measurement: Measurement, context_class: str | None = None
+    ) -> None:
+        await self._settler.settle(self._settlement(request, measurement, context_class))
+
+    def _settlement(
+        self, request: DeferredRequest, measurement: Measurement, context_class: str | None
+    ) -> Settlement:
+        """Write a request's end; ``context_class`` None: its input is one prompt, and tells it."""
         usage = measurement.usage
         model = usage.model or request.model_requested
-        # A batch's input is many prompts: that they are long together says nothing of each.
-        input_tokens = 0 if request.endpoint == BATCHES.name else usage.input_tokens
-        await self._settler.settle(
-            Settlement(
-                request_id=request.request_id,
-                opened_at_us=request.opened_at_us,
-                settled_at_us=self._clock_us(),
-                key=None,
-                key_digest=request.key_digest,
-                key_prefix=request.key_prefix,
-                model_requested=request.model_requested,
-                model=model,
-                service_tier=usage.service_tier or "default",
-                context_class=self._classifier.context_class(
-                    model, request.model_requested, input_tokens
-                ),
-                upstream_status=_OK,
-                measurement=measurement,
+        if context_class is None:
+            context_class = self.classifier.context_class(
+                model, request.model_requested, usage.input_tokens
             )
+        return Settlement(
+            request_id=request.request_id,
+            opened_at_us=request.opened_at_us,
+            settled_at_us=self._clock_us(),
+            key=None,
+            key_digest=request.key_digest,
+            key_prefix=request.key_prefix,
+            model_requested=request.model_requested,
+            model=model,
+            service_tier=usage.service_tier or "default",
+            context_class=context_class,
+            upstream_status=_OK,
+            measurement=measurement,
         )
 
     async def defer(self, call: Carried, made: DeferredObject, status: int) -> None:

@@ -115,10 +115,11 @@ class Making:
         head = self._head
         path = f"{head.path.removesuffix('/')}/{object_id}"
         target = self.upstream.target(path, head.query, "")
-        self._polls.remember(self.upstream, self._endpoint, object_id, target, _asking(head))
+        self._polls.remember(self.upstream, self._endpoint, object_id, target, asking_headers(head))
 
 
-def _asking(head: RequestHead) -> Headers:
+def asking_headers(head: RequestHead) -> Headers:
+    """Return the headers of a client's that a question of ours needs, too."""
     return [pair for pair in head.headers if pair[0].lower() in _ASKING_HEADERS]
 
 

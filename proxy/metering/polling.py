@@ -17,10 +17,12 @@ from proxy.core.polling import Schedule
 from proxy.errors import ProxyError
 from proxy.http.fetch import Fetched, fetch
 from proxy.ledger.port import DeferredRequest, Ledger
+from proxy.metering.batch_files import Unreadable, read_output
 from proxy.metering.deferral import GONE, TOO_LONG
 from proxy.metering.finishing import Finisher
 from proxy.metering.upstreams import Upstream, Upstreams
 from proxy.wire.answer import MAX_BODY_BYTES
+from proxy.wire.batch_lines import BatchLines, OutputFile, output_file
 from proxy.wire.decoding import decode_whole, is_encoded
 from proxy.wire.deferred import is_object_id, read_object
 from proxy.wire.endpoints import BATCHES, RESPONSES, Endpoint
@@ -34,6 +36,8 @@ REMEMBERED_MAX: Final = 1_000
 PAGE: Final = 500
 TICK_S: Final = 1.0
 TIMEOUT_S: Final = 60.0
+WAITED_S: Final = 1.0
+"""How long a client's read of a batch waits for the output file to be read, too."""
 MISSES_MAX: Final = 3
 """An object that was just made may not be found at once: it is gone only after so many times."""
 _GONE: Final = frozenset({404, 410})
@@ -59,15 +63,20 @@ class PollPolicy:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Watch:
-    """An object that is asked about; ``head`` asks. ``due_s`` is in the loop's time."""
+    """An object that is asked about at ``target``. ``due_s`` is in the loop's time.
+
+    ``headers`` are the client's that ask, or the upstream's own.
+    """
 
     upstream: Upstream
     endpoint: Endpoint
     object_id: str
     opened_at_us: int
-    head: bytes
+    target: str
+    headers: Headers
     due_s: float = 0.0
     misses: int = 0
+    files_missed: int = 0
     asked: bool = False
 
 
@@ -137,7 +146,8 @@ class Polls:
                 endpoint=endpoint,
                 object_id=object_id,
                 opened_at_us=self._clock_us(),
-                head=_head(upstream, target, headers),
+                target=target,
+                headers=headers,
             )
         )
 
@@ -156,6 +166,24 @@ class Polls:
         watch = self._watch_of(request)
         if watch is not None and len(self._asking) < ASKED_AT_ONCE:
             await asyncio.wait([self._start(watch)])
+
+    async def ask_for(
+        self, request: DeferredRequest, upstream: Upstream, target: str, headers: Headers
+    ) -> None:
+        """Ask now for a batch whose end its client has just read, and wait for a moment.
+
+        Its output file is read with that client's headers (passthrough), or our own.
+        """
+        place = request.upstream, request.object_id
+        if place not in self._watched:
+            self.remember(upstream, BATCHES, request.object_id, target, headers)
+        watch = self._watched.get(place) or self._watch_of(request)
+        if watch is None or watch.asked:
+            return
+        if len(self._asking) < ASKED_AT_ONCE:
+            await asyncio.wait([self._start(watch)], timeout=WAITED_S)
+        else:
+            watch.due_s = 0.0
 
     async def _discover(self) -> None:
         page = await self._ledger.waiting(after=self._after, limit=PAGE)
@@ -190,7 +218,8 @@ class Polls:
             endpoint=endpoint,
             object_id=request.object_id,
             opened_at_us=request.opened_at_us,
-            head=_head(upstream, target, upstream.credentials),
+            target=target,
+            headers=upstream.credentials,
         )
 
     def _watch(self, watch: Watch) -> None:
@@ -226,7 +255,10 @@ class Polls:
             return
         try:
             answer = await fetch(
-                watch.upstream.pool, watch.head, limit=MAX_BODY_BYTES, timeout_s=TIMEOUT_S
+                watch.upstream.pool,
+                _head(watch, watch.target),
+                limit=MAX_BODY_BYTES,
+                timeout_s=TIMEOUT_S,
             )
         except (ProxyError, TimeoutError):
             return
@@ -242,11 +274,35 @@ class Polls:
             return True
         if status != 200:
             return False
-        seen = read_object(watch.endpoint, _plain(answer))
+        plain = _plain(answer)
+        seen = read_object(watch.endpoint, plain)
         if not seen.final or seen.object_id != watch.object_id:
             return False
-        await self._finisher.finish(request, watch.endpoint, seen, watch.upstream.provider)
+        unread: tuple[str, ...] = ()
+        file = output_file(plain) if watch.endpoint is BATCHES and seen.usage is None else None
+        if file is not None:
+            lines = await self._read_output(watch, file)
+            if isinstance(lines, BatchLines):
+                await self._finisher.finish_batch(request, seen, file, lines)
+                return True
+            if lines.passing:
+                return False
+            unread = (lines.why,)
+        provider = watch.upstream.provider
+        await self._finisher.finish(request, watch.endpoint, seen, provider, notes=unread)
         return True
+
+    async def _read_output(self, watch: Watch, file: OutputFile) -> BatchLines | Unreadable:
+        """Read a batch's output file, beside the batch, with the same headers."""
+        path, _, query = watch.target.partition("?")
+        path = f"{path.removesuffix(f'/batches/{watch.object_id}')}/files/{file.file_id}/content"
+        head = _head(watch, f"{path}?{query}" if query else path, b"*/*")
+        found = await read_output(watch.upstream, head, file, self._finisher.classifier)
+        if isinstance(found, Unreadable) and found.missing:
+            watch.files_missed += 1
+            passing = watch.files_missed < MISSES_MAX
+            return Unreadable(found.why, passing=passing)
+        return found
 
     async def _give_up(self, request: DeferredRequest, why: str) -> None:
         log.warning("%s is settled without its end: %s", to_text(request.request_id), why)
@@ -260,13 +316,13 @@ def _plain(answer: Fetched) -> bytes:
     return decode_whole(answer.body, encoding, MAX_BODY_BYTES) or b""
 
 
-def _head(upstream: Upstream, target: str, headers: Headers) -> bytes:
+def _head(watch: Watch, target: str, accept: bytes = b"application/json") -> bytes:
     lines = [
         b"GET %b HTTP/1.1" % target.encode("latin-1"),
-        b"Host: %b" % upstream.pool.origin.authority,
-        b"Accept: application/json",
+        b"Host: %b" % watch.upstream.pool.origin.authority,
+        b"Accept: %b" % accept,
         b"Accept-Encoding: identity",
         b"User-Agent: weighbridge",
     ]
-    lines += [b"%b: %b" % pair for pair in headers]
+    lines += [b"%b: %b" % pair for pair in watch.headers]
     return b"\r\n".join(lines) + b"\r\n\r\n"

@@ -5,15 +5,17 @@ The request that made the object is settled before this client has the whole ans
 
 from proxy.ledger.port import DeferredObject, DeferredRequest
 from proxy.metering.finishing import Carried, Finisher
+from proxy.metering.making import asking_headers
 from proxy.metering.objects import Naming
 from proxy.metering.polling import Polls
 from proxy.metering.upstreams import Upstream
 from proxy.wire.answer import AnswerMeter, BodyMeter, StreamMeter
 from proxy.wire.answers import AnswerReader
+from proxy.wire.batch_lines import BatchReader
 from proxy.wire.decoding import decoder_for, is_encoded
 from proxy.wire.deferred import seen
-from proxy.wire.endpoints import Endpoint
-from proxy.wire.headers import AnswerHead
+from proxy.wire.endpoints import BATCHES, Endpoint
+from proxy.wire.headers import AnswerHead, RequestHead
 from proxy.wire.usage import RequestShape, UsageReader
 
 
@@ -25,16 +27,20 @@ class Showing(Naming):
         upstream: Upstream,
         endpoint: Endpoint,
         request: DeferredRequest,
+        *,
+        head: RequestHead,
         finisher: Finisher,
         polls: Polls,
     ) -> None:
         super().__init__(upstream)
+        self._head = head
         self._endpoint = endpoint
         self._request = request
         self._finisher = finisher
         self._polls = polls
         self._usage = UsageReader(endpoint, RequestShape(model=request.model_requested))
-        self._answers = AnswerReader()
+        self._batch = BatchReader()
+        self._answers = self._batch if endpoint is BATCHES else AnswerReader()
 
     def attend(
         self, call: Carried, head: AnswerHead, meter: AnswerMeter, usage: UsageReader | None
@@ -59,6 +65,17 @@ class Showing(Naming):
         if not shown.final:
             self._polls.postpone(self._request)
             return None
+        if shown.usage is None and self._batch.output is not None:
+            await self._ask_for_lines()
+            return None
         await self._finisher.finish(self._request, self._endpoint, shown, self.upstream.provider)
         self._polls.forget(self._request)
         return None
+
+    async def _ask_for_lines(self) -> None:
+        """Have the batch's output file read: only its lines tell what was used."""
+        number = self._request.object_id
+        before, _, _ = self._head.path.partition(f"/{number}")
+        target = self.upstream.target(f"{before}/{number}", self._head.query, "")
+        headers = asking_headers(self._head)
+        await self._polls.ask_for(self._request, self.upstream, target, headers)

@@ -29,10 +29,14 @@ MISSING = as_json({"error": {"message": "No such object.", "type": "invalid_requ
 
 
 class Objects:
-    """A responder; ``objects`` by id may be changed at any time. ``asked`` counts the reads."""
+    """A responder; ``objects`` by id may be changed at any time. ``asked`` counts the reads.
+
+    ``files`` are whole answers, by the file's id.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {}
+        self.files: dict[str, bytes] = {}
         self.asked: list[Received] = []
         self.made_id: str | None = None
         self.first_status = "queued"
@@ -51,6 +55,10 @@ class Objects:
         return sum(name in received.path for received in self.asked)
 
     async def __call__(self, received: Received, reply: Reply) -> None:
+        if received.path.endswith("/content"):
+            self.asked.append(received)
+            await reply.send(self.files.get(received.path.split("/")[-2], MISSING))
+            return
         await reply.send(self._answer(received))
 
     def _answer(self, received: Received) -> bytes:

@@ -75,8 +75,9 @@ async def test_what_is_kept_of_clients_is_bounded_and_forgotten() -> None:
     assert len(kept._watched) == polling.REMEMBERED_MAX
     assert ("default", "resp_9") not in kept._watched
     watch = kept._watched["default", "resp_10"]
-    assert watch.head.startswith(b"GET /v1/responses/resp_10 HTTP/1.1\r\nHost: api.example\r\n")
-    assert watch.head.endswith(b"Authorization: x\r\n\r\n")
+    head = polling._head(watch, watch.target)
+    assert head.startswith(b"GET /v1/responses/resp_10 HTTP/1.1\r\nHost: api.example\r\n")
+    assert head.endswith(b"Authorization: x\r\n\r\n")
     before = watch.due_s
     kept.postpone(deferred("resp_10"))
     assert watch.due_s >= before
