@@ -223,6 +223,47 @@ async def test_the_upstream_hangs_up(
     proxy.check_sums()
 
 
+async def test_sigterm_ends_sessions_and_settles_their_turns(
+    upstream: SocketUpstream, start_proxy: StartProxy
+) -> None:
+    async def run_on(socket: Socket) -> None:
+        await answer(socket, await socket.hear())
+        await begin_turn(socket, await socket.hear())
+        await socket.hear()
+
+    upstream.script = run_on
+    proxy = start_proxy(shutdown_grace_s=0.3)
+    async with opened(proxy, proxy.key()) as socket:
+        await create(socket)
+        await heard(socket)
+        await create(socket)
+        for _ in range(2):
+            await socket.receive()
+        ending = asyncio.create_task(asyncio.to_thread(proxy.terminate))
+        assert json.loads((await socket.receive()).data)["type"] == "error"
+        closing = await socket.receive()
+        assert (closing.type, closing.data) == (aiohttp.WSMsgType.CLOSE, 1001)
+        await socket.close()
+        assert await ending == 0
+    assert [row["state"] for row in turns(proxy)] == ["exact", "partial"]
+    proxy.check_sums()
+
+
+async def test_what_are_no_frames_ends_the_session(
+    upstream: SocketUpstream, start_proxy: StartProxy
+) -> None:
+    upstream.script = each(answer)
+    proxy = start_proxy()
+    async with opened(proxy, proxy.key()) as socket:
+        await create(socket)
+        await heard(socket)
+        socket._writer.transport.write(b"\x83\x00")
+        assert (await heard(socket))["error"]["code"] == "invalid_body"
+        assert (await socket.receive()).data == 1008
+    await settled(proxy, 2)
+    check(proxy, 1)
+
+
 @pytest.mark.parametrize(
     ("point", "state"),
     [
