@@ -2,7 +2,8 @@
 
 The first subscription (the bench's own) is busy in every quarter hour of 31 days with five models;
 the others have 252 requests each, over as many days. Every request has four events: three token
-types and itself. Sums are those of the events, as the ledger keeps them.
+types and itself. Sums are those of the events, as the ledger keeps them. Almost empty, it has one
+subscription, with one request of each of the five models: the same answer, from nothing.
 """
 
 # ruff: noqa: S608 - texts are made of constants, values are bound
@@ -30,11 +31,11 @@ _OTHERS = f"""
     SELECT s.i AS subscription, r.i AS request, (r.i / 4) % 5 AS model,
            (:day + r.i / 8) * 96 + 40 + (r.i % 8) / 4 AS quarter
     FROM numbers AS s CROSS JOIN numbers AS r
-    WHERE s.i BETWEEN 2 AND {SUBSCRIPTIONS} AND r.i < {_REQUESTS_EACH}
+    WHERE s.i BETWEEN 2 AND :subscriptions AND r.i < {_REQUESTS_EACH}
 """
-_FIRST = f"""
+_FIRST = """
     SELECT 1 AS subscription, r.i AS request, r.i % 5 AS model, :day * 96 + r.i / 5 AS quarter
-    FROM numbers AS r WHERE r.i < {DAYS * 96 * 5}
+    FROM numbers AS r WHERE r.i < :quarters * 5
 """
 _PARTS = """
     WITH parts (n, metric, type, quantity) AS (VALUES (0, 'requests', 'exact', 1),
@@ -44,25 +45,33 @@ _PARTS = """
 _SERIES_ID = ":series + subscription * 20 + model * 4 + n"
 
 
-def fill(database: Path) -> int:
-    """Fill a ledger whose only subscription is the bench's own; return the number of events."""
+def fill(database: Path, *, subscriptions: int = SUBSCRIPTIONS, quarters: int = DAYS * 96) -> int:
+    """Fill a ledger whose only subscription is the bench's own; return the number of events.
+
+    That one is then the first of so many ``subscriptions``, and busy in so many ``quarters``.
+    """
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         # Nothing else has it open, and a half-filled ledger is thrown away.
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA cache_size = -400000")
         connection.execute("BEGIN")
-        _fill(connection, now())
+        _fill(connection, now(), subscriptions, quarters)
         connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL")
         (events,) = connection.execute("SELECT max(seq) FROM events").fetchone()
     return int(events)
 
 
-def _fill(connection: sqlite3.Connection, at: datetime) -> None:
+def _fill(connection: sqlite3.Connection, at: datetime, subscriptions: int, quarters: int) -> None:
     month = at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     (series,) = connection.execute("SELECT coalesce(max(id), 0) FROM series").fetchone()
-    values = {"day": int(month.timestamp()) // 86_400, "series": series + 1_000}
+    values = {
+        "day": int(month.timestamp()) // 86_400,
+        "series": series + 1_000,
+        "subscriptions": subscriptions,
+        "quarters": quarters,
+    }
     connection.execute("CREATE TEMP TABLE numbers (i INTEGER PRIMARY KEY)")
     connection.execute(
         "INSERT INTO numbers WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n"
@@ -77,25 +86,28 @@ def _fill(connection: sqlite3.Connection, at: datetime) -> None:
 
 
 def _fill_subscriptions(connection: sqlite3.Connection, values: dict[str, int]) -> None:
-    others = f"FROM numbers WHERE i BETWEEN 2 AND {SUBSCRIPTIONS}"
+    others = "FROM numbers WHERE i BETWEEN 2 AND :subscriptions"
     connection.execute(
         "INSERT INTO customers (id, external_id, currency, timezone, created_at_us)"
-        f" SELECT i, 'customer-' || i, 'USD', 'UTC', 0 {others}"
+        f" SELECT i, 'customer-' || i, 'USD', 'UTC', 0 {others}",
+        values,
     )
     connection.execute(
         "INSERT INTO subscriptions (id, external_id, customer_id, started_at_us)"
-        f" SELECT i, 'customer-' || i, i, 0 {others}"
+        f" SELECT i, 'customer-' || i, i, 0 {others}",
+        values,
     )
     connection.execute(
         "INSERT INTO segments (id, subscription_id, plan, starts_at_us)"
-        f" SELECT i, i, 'default', 0 {others}"
+        f" SELECT i, i, 'default', 0 {others}",
+        values,
     )
     connection.execute(
         f"INSERT INTO series (id, segment_id, metric, type, model, model_requested, service_tier,"
         f" context_class, source) {_PARTS} SELECT {_SERIES_ID}, subscription, metric, type, name,"
         " name, 'default', '', 'exact' FROM (SELECT s.i AS subscription, m.i AS model, m.name,"
         " p.n, p.metric, p.type FROM numbers AS s CROSS JOIN models AS m CROSS JOIN parts AS p"
-        f" WHERE s.i BETWEEN 1 AND {SUBSCRIPTIONS})",
+        " WHERE s.i BETWEEN 1 AND :subscriptions)",
         values,
     )
 
@@ -123,11 +135,11 @@ def _fill_sums(connection: sqlite3.Connection, values: dict[str, int]) -> None:
     others = (
         "SELECT s.i AS subscription, m.i AS model, p.n, k.i AS slot, p.quantity * 4 AS quantity"
         " FROM numbers AS s CROSS JOIN models AS m CROSS JOIN parts AS p CROSS JOIN numbers AS k"
-        f" WHERE s.i BETWEEN 2 AND {SUBSCRIPTIONS} AND k.i < {_SLOTS} AND k.i % 5 = m.i"
+        f" WHERE s.i BETWEEN 2 AND :subscriptions AND k.i < {_SLOTS} AND k.i % 5 = m.i"
     )
     first = (
         "SELECT 1 AS subscription, m.i AS model, p.n, k.i AS slot, p.quantity FROM models AS m"
-        f" CROSS JOIN parts AS p CROSS JOIN numbers AS k WHERE k.i < {DAYS * 96}"
+        " CROSS JOIN parts AS p CROSS JOIN numbers AS k WHERE k.i < :quarters"
     )
     for rows, quarter in ((first, "slot"), (others, "slot / 2 * 96 + 40 + slot % 2")):
         connection.execute(

@@ -71,7 +71,7 @@ LIMITS = (
         unit="ms",
         must=10,
     ),
-    Limit(row="scale_p99_empty", what="the same in an almost empty ledger", unit="ms"),
+    Limit(row="scale_p99_empty", what="the same lines in an almost empty ledger", unit="ms"),
     Limit(row="scale_ratio", what="the one over the other", unit="×", must=2),
     Limit(row="tls_request", what="TLS upstream: request, CPU, 32 connections", unit="× nginx"),
     Limit(row="tls_chunk", what="TLS upstream: streamed chunk, CPU", unit="× nginx"),

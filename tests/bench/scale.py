@@ -13,11 +13,16 @@ _SECONDS = 12
 
 
 def scale(bench: Bench) -> None:
-    """``GET /usage/current`` while requests are written: almost empty, and ten million events."""
+    """``GET /usage/current`` while requests are written: almost empty, and ten million events.
+
+    Both are asked of five models and a sixth, which is written.
+    """
     body = bench.body("request", request_body())
     for row in ("scale_p99_empty", "scale_p99"):
         installed = programs.install(bench.stage, f"ledger-{row}", bench.constant)
-        if row == "scale_p99":
+        if row == "scale_p99_empty":
+            crowd.fill(installed.database, subscriptions=1, quarters=1)
+        else:
             began_s = time.monotonic()
             events = crowd.fill(installed.database)
             bench.say(f"{events:,} events were written in {time.monotonic() - began_s:.0f} s")
