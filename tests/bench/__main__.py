@@ -63,6 +63,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--directory", default=_DIRECTORY, help="where ledgers are kept: a real disk, not tmpfs"
     )
+    parser.add_argument("--budget", help="USD that the subscription may spend in a period")
     parser.add_argument("--keep", action="store_true", help="leave logs and ledgers there")
     return parser.parse_args()
 
@@ -76,6 +77,7 @@ def _one_run(directory: Path, asked: argparse.Namespace) -> Figures:
     try:
         constant, streams = start_upstreams(stage)
         bench = Bench(stage, constant, streams, figures, _say)
+        bench.budget_usd = asked.budget
         bench.seconds = min(asked.seconds, _QUICK_SECONDS) if asked.quick else asked.seconds
         for name, measure in _chosen(asked).items():
             _say(f"{name} …")

@@ -74,7 +74,7 @@ def usage(bench: Bench) -> None:
     """``GET /usage/current`` while requests are written, after one busy day and after 31."""
     body = bench.body("request", request_body())
     for row, days in (("usage_p99_short", 1), ("usage_p99", 31)):
-        installed = programs.install(bench.stage, f"ledger-{row}", bench.constant)
+        installed = bench.install(f"ledger-{row}", bench.constant)
         history.fill(installed.database, installed.key, days=days)
         ours = programs.await_subject(programs.start_weighbridge(bench.stage, installed))
         writing = load.open_loop(bench.stage, ours, body=body, per_second=100, seconds=11)

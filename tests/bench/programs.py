@@ -101,8 +101,13 @@ class Installation:
     environment: dict[str, str]
 
 
-def install(stage: Stage, name: str, upstream: Upstream) -> Installation:
-    """Make a ledger and a key; settings are the defaults, but for what names places."""
+def install(
+    stage: Stage, name: str, upstream: Upstream, *, budget_usd: str | None = None
+) -> Installation:
+    """Make a ledger and a key; settings are the defaults, but for what names places.
+
+    ``budget_usd``: what the key's subscription may spend in a period; None for no limit.
+    """
     database = stage.directory / f"{name}.db"
     scheme = "https" if upstream.certificate else "http"
     environment = {
@@ -114,10 +119,14 @@ def install(stage: Stage, name: str, upstream: Upstream) -> Installation:
     }
     if upstream.certificate:
         environment["SSL_CERT_FILE"] = str(upstream.certificate)
-    command = [sys.executable, "-m", "proxy", "keys", "create", "--customer", "bench", "--json"]
-    made = output_of(
-        pinned(CORE_UNDER_TEST, command), environment=environment, directory=stage.directory
-    )
+
+    def weighbridge(*words: str) -> str:
+        command = pinned(CORE_UNDER_TEST, [sys.executable, "-m", "proxy", *words])
+        return output_of(command, environment=environment, directory=stage.directory)
+
+    made = weighbridge("keys", "create", "--customer", "bench", "--json")
+    if budget_usd is not None:
+        weighbridge("limits", "set", "bench", "--spend-per-period", budget_usd)
     return Installation(database=database, key=json.loads(made)["secret"], environment=environment)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.bench import programs
 from tests.bench.bodies import stream_body
 from tests.bench.processes import Stage, wait_until
-from tests.bench.programs import Subject
+from tests.bench.programs import Installation, Subject
 from tests.bench.upstreams import ConstantUpstream, Counts, StreamUpstream, Upstream
 
 CHUNKS = 101
@@ -51,6 +51,8 @@ class Bench:
     say: Callable[[str], None]
     seconds: float = 6.0
     """How long each figure of work A is measured."""
+    budget_usd: str | None = None
+    """What the subscription of each ledger may spend in a period."""
     started: int = 0
 
     def body(self, name: str, content: bytes) -> Path:
@@ -64,12 +66,16 @@ class Bench:
         name = f"stream-{chunks}-{gap_ms}-{usage}"
         return self.body(name, stream_body(chunks=chunks, gap_ms=gap_ms, usage=usage))
 
+    def install(self, name: str, upstream: Upstream) -> Installation:
+        """Make a ledger and a key for the proxy to be started with."""
+        return programs.install(self.stage, name, upstream, budget_usd=self.budget_usd)
+
     @contextmanager
     def weighbridge(self, upstream: Upstream) -> Iterator[Subject]:
         """Run the proxy on a fresh ledger; at the end its sums must equal the upstream's count."""
         self.started += 1
         name = f"ledger-{self.started}"
-        installed = programs.install(self.stage, name, upstream)
+        installed = self.install(name, upstream)
         subject = programs.await_subject(programs.start_weighbridge(self.stage, installed))
         before = upstream.counts()
         yield subject

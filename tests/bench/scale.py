@@ -19,7 +19,7 @@ def scale(bench: Bench) -> None:
     """
     body = bench.body("request", request_body())
     for row in ("scale_p99_empty", "scale_p99"):
-        installed = programs.install(bench.stage, f"ledger-{row}", bench.constant)
+        installed = bench.install(f"ledger-{row}", bench.constant)
         if row == "scale_p99_empty":
             crowd.fill(installed.database, subscriptions=1, quarters=1)
         else:

@@ -46,7 +46,7 @@ def start_and_body(bench: Bench) -> None:
     """Start to first answer, idle memory, and what a 20 MB body adds to it at its peak."""
     small, size_bytes = request_body(), 20_000_000
     large = request_body(size_bytes=size_bytes)
-    installed = programs.install(bench.stage, "ledger-start", bench.streams)
+    installed = bench.install("ledger-start", bench.streams)
     before, starts = bench.streams.counts(), []
     for attempt in range(5):
         began = time.monotonic()
