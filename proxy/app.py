@@ -153,8 +153,8 @@ class Application:
         self._chores: list[asyncio.Task[None]] = []
 
     def _in_hand(self) -> int:
-        """Return how many requests are not with an upstream, but being admitted or settled."""
-        return self.server.running - self.upstreams.busy
+        """Return how many requests wait for this loop, not for an upstream or the ledger's disk."""
+        return self.server.running - self.upstreams.busy - self.ledger.unwritten
 
     def _polls(self) -> Polls:
         settings = self.settings

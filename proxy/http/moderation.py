@@ -3,8 +3,8 @@
 Waking up for a chunk costs more than relaying it. So while chunks come thick and fast, the loop
 rests a moment before it looks again, and then finds several. It does not rest while few come, nor
 where each look finds many anyhow; a large piece is not counted, since it is a batch itself. Nor
-does it while a request is in hand, being admitted or settled: that takes many rounds of the loop,
-and each would be late.
+does it while a request is in hand: to admit or to settle one takes many rounds of the loop, and
+each would be late.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from proxy.core.rates import RecentRate
 
-REST_S = 0.001
+REST_S = 0.0005
 BUSY_PIECES_PER_S = 4_000
 """Below this, a rest would collect few pieces, and there is time for each."""
 ENOUGH_PIECES = 32
@@ -40,7 +40,7 @@ class Moderator:
 class Moderation:
     """Counts the pieces that arrive on one loop, and has the loop rest.
 
-    ``in_hand`` returns how many requests wait for us rather than for their upstream.
+    ``in_hand`` returns how many requests wait for this loop and for nothing else.
     """
 
     __slots__ = ("_in_hand", "_loop", "_moderator", "_pieces")

@@ -133,6 +133,11 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
         return self._worker.worker_id if self._worker else 0
 
     @property
+    def unwritten(self) -> int:
+        """How many openings and settlements wait for a commit, or are being written."""
+        return self._writer.unwritten
+
+    @property
     def batches(self) -> int:
         """How many transactions of openings and settlements there were: the shared commits."""
         return self._writer.batches

@@ -82,6 +82,11 @@ class GroupWriter:
         self._task = asyncio.create_task(self._run(), name="ledger-writer")  # noqa: TID251 - held until it is done
         self._watch = self._loop.call_later(WATCH_INTERVAL_S, self._look)
 
+    @property
+    def unwritten(self) -> int:
+        """How many writes are not done yet."""
+        return len(self._pending) + (len(self._writing) if self._writing is not None else 0)
+
     def open(self, call: OpenCall) -> asyncio.Future[Admission | Refusal]:
         """Queue an opening."""
         future: asyncio.Future[Admission | Refusal] = self._loop.create_future()

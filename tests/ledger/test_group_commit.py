@@ -72,10 +72,12 @@ async def test_among_many_the_first_waits_for_the_others(
     first = ledger.settle(settlement(calls[0]))
     done, _ = await asyncio.wait([first], timeout=0.05)
     assert not done
+    assert ledger.unwritten == 1
     others = [ledger.settle(settlement(call)) for call in calls[1:]]
     async with asyncio.timeout(10):
         assert all(await asyncio.gather(first, *others))
     assert ledger.batches - before == 1
+    assert ledger.unwritten == 0
 
 
 async def test_nothing_waits_where_writes_are_rare(
