@@ -26,6 +26,7 @@ from proxy.wire.headers import AnswerHead, Headers
 
 MAX_HEAD_BYTES = 256 * 1024
 JOINED_BYTES = 64 * 1024
+_LARGE_HEAD = f"The upstream's answer has headers of more than {MAX_HEAD_BYTES:,} bytes."
 WRITE_HIGH_WATER_BYTES = 256 * 1024
 
 
@@ -96,6 +97,8 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if self._answering:
             self._moderation.count(len(data))
+        else:
+            self._head_bytes += len(data)
         if not self._paused:
             self.deadline = self._loop.time() + self._silence_timeout_s
         if self._tunnelled:
@@ -111,6 +114,9 @@ class UpstreamConnection(asyncio.Protocol):
             if self._sink is not None:
                 invalid = f"The upstream's answer is not valid HTTP: {error}."
                 self._fail(UpstreamClosedError(invalid))
+            self.close()
+        if self._head_bytes > MAX_HEAD_BYTES and not self._answering:
+            self._fail(UpstreamClosedError(_LARGE_HEAD))
             self.close()
 
     def eof_received(self) -> bool:
@@ -171,12 +177,13 @@ class UpstreamConnection(asyncio.Protocol):
         self._status += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
+        """Take a header; trailers, which come after a body, only count."""
+        if not self._answering:
+            self._headers.append((name, value))
+            return
         self._head_bytes += len(name) + len(value)
         if self._head_bytes > MAX_HEAD_BYTES:
-            msg = f"its headers are larger than {MAX_HEAD_BYTES:,} bytes"
-            raise ValueError(msg)
-        self._headers.append((name, value))
+            raise ValueError(_LARGE_HEAD)
 
     def on_headers_complete(self) -> None:
         """Push the head on; informational answers are not the answer."""

@@ -143,6 +143,24 @@ def test_no_http_at_all(scripted: ScriptedThread, asking: Asking, garbage: bytes
     assert (answer.status, code(answer)) == (502, "upstream_closed")
 
 
+FLOOD = [b"x-%d: %b\r\n" % (n, b"v" * 4000) for n in range(100)]
+
+
+def test_a_head_without_end(scripted: ScriptedThread, asking: Asking) -> None:
+    scripted.answers(steps(b"HTTP/1.1 200 OK\r\n", *FLOOD, Ending.HANG))
+    answer = asking.whole()
+    assert (answer.status, code(answer)) == (502, "upstream_closed")
+    assert "headers of more than" in json.loads(answer.body)["error"]["message"]
+
+
+def test_trailers_without_end(scripted: ScriptedThread, asking: Asking) -> None:
+    begun = chunked_head(200, [EVENT_STREAM]) + chunk(DELTA) + chunk(FINAL) + b"0\r\n"
+    scripted.answers(steps(begun, *FLOOD, Ending.HANG))
+    answer = asking.stream()
+    assert DELTA in answer.body
+    assert asking.settled()["output"] == 5
+
+
 @pytest.mark.parametrize("ending", [Ending.CLOSE, Ending.ABORT])
 @pytest.mark.parametrize("kind", ["length", "chunked"])
 def test_closed_in_the_middle_of_a_body(
