@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from functools import partial
 from urllib.parse import parse_qsl, unquote, urlencode
 
+import msgspec
+
 from proxy.core.ids import RequestIds, to_text
 from proxy.core.subscriptions import KEY_PREFIX_LENGTH, ApiKey
 from proxy.core.usage import Measurement
@@ -306,8 +308,7 @@ class Gateway:
         )
 
 
-@dataclass(slots=True, kw_only=True)
-class _Noted:
+class _Noted(msgspec.Struct, kw_only=True):
     """What the log will say of a request, as far as it got."""
 
     text_id: str

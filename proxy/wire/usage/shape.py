@@ -1,10 +1,9 @@
 """What must be known of a request to understand the usage of its answer."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestShape:
+class RequestShape(msgspec.Struct, frozen=True, kw_only=True):
     """The request, as far as usage depends on it.
 
     ``n``, ``size`` and ``quality`` are of image requests; ``input_characters`` is the length of
