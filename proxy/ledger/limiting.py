@@ -230,7 +230,9 @@ class Limiting:
         for entry, end in zip(booked, ends, strict=True):
             # Those of neighbours without a limit may lie between two entries: they are not its.
             number = entry.settlement.request_id
-            own = [event for event in events[entry.first : end] if event[1] == number]
+            own = events[entry.first : end]
+            if own and own[-1][1] != number:
+                own = [event for event in own if event[1] == number]
             self._book_one(connection, entry, own, of_keys)
         if of_keys:
             rows = [(*slot, quantity) for slot, quantity in of_keys.items()]
