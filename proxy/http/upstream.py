@@ -200,6 +200,7 @@ class UpstreamConnection(asyncio.Protocol):
         )
         self._tunnelled = status == 101
         self._answering = True
+        self._headers = []
         self._sink.answer_head(head)
         if self._bodiless:
             self._finish(reusable=False)
