@@ -1,5 +1,6 @@
 """SIGKILL at named points, each shown to be hit, and at random moments under load."""
 
+import itertools
 import json
 import random
 import threading
@@ -130,7 +131,7 @@ class Load:
 
     def __init__(self, clients: int) -> None:
         self._stopping = threading.Event()
-        self._numbers = iter(range(1_000_000))
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._address: Callable[[], int] = lambda: 0
         self._key = ""
