@@ -66,7 +66,7 @@ class GroupWriter:
         self._began_s = 0.0
         self._sleeper: asyncio.Future[None] | None = None
         self._wanted = 1
-        self._unsettled = 0
+        self._unsettled: set[int] = set()
         self._rate = RecentRate(RATE_WINDOW_S)
         self._refusing: str | None = None
         self._task: asyncio.Task[None] | None = None
@@ -96,7 +96,7 @@ class GroupWriter:
             return future
         waiting.items.append(call)
         waiting.futures.append(future)
-        self._unsettled += 1
+        self._unsettled.add(call.id)
         if self._sleeper is not None and len(self._pending) >= self._wanted:
             self._wake()
         return future
@@ -169,7 +169,7 @@ class GroupWriter:
     async def _gather(self) -> None:
         """Wait for all open requests, where they are many; no longer than since the last batch."""
         left_s = self._began_s + GATHER_S - self._loop.time()
-        self._wanted = self._unsettled
+        self._wanted = len(self._unsettled)
         missing = len(self._pending) < self._wanted >= SIBLINGS
         if left_s > 0 and missing and self._task is not None:
             self._sleeper = self._loop.create_future()
@@ -231,12 +231,22 @@ class GroupWriter:
             self._refusing = None
         batch.changes.resolve(error)
         batch.settles.resolve(error)
-        admitted = [type(outcome) for outcome in batch.opens.outcomes].count(Admission)
-        ended = [settlement.appended_from for settlement in batch.settles.items].count(0)
-        self._unsettled = max(0, self._unsettled - len(batch.opens.items) + admitted - ended)
+        self._note_ends(batch)
         for call, outcome in batch.opens.resolve(error):
             if isinstance(outcome, Admission):
                 self._withdraw(call)
+
+    def _note_ends(self, batch: Batch) -> None:
+        """Wait no more for those that have ended: by their ids, since some are settled twice."""
+        opens = batch.opens
+        if [type(outcome) for outcome in opens.outcomes].count(Admission) < len(opens.items):
+            outcomes = opens.outcomes or (None,) * len(opens.items)
+            for call, outcome in zip(opens.items, outcomes, strict=True):
+                if not isinstance(outcome, Admission):
+                    self._unsettled.discard(call.id)
+        self._unsettled.difference_update(
+            [settled.request_id for settled in batch.settles.items if not settled.appended_from]
+        )
 
     def _withdraw(self, call: OpenCall) -> None:
         """Settle a request that was admitted when nobody waited for it any more."""
@@ -279,7 +289,7 @@ class GroupWriter:
         error = LedgerUnavailableError(_STALLED)
         batch.opens.refuse(error)
         pending = self._pending.opens
-        self._unsettled = max(0, self._unsettled - len(pending.items))
+        self._unsettled.difference_update([call.id for call in pending.items])
         pending.refuse(error)
         pending.items.clear()
         pending.futures.clear()

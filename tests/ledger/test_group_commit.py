@@ -80,6 +80,25 @@ async def test_among_many_the_first_waits_for_the_others(
     assert ledger.unwritten == 0
 
 
+@pytest.mark.usefixtures("patient")
+async def test_what_is_settled_twice_leaves_the_others_open(
+    ledger: SqliteLedger, caller: Caller
+) -> None:
+    key = await make_key(ledger)
+    calls = [caller.call(key) for _ in range(2 * SIBLINGS)]
+    await asyncio.gather(*(ledger.open(call) for call in calls))
+    ended = caller.call(key)
+    for number in range(2 * SIBLINGS):  # what is deferred, or was spooled, is settled again
+        written = ledger.settle(settlement(ended))
+        await ledger.make_customer(f"in-between-{number}")
+        await written
+    first = ledger.settle(settlement(calls[0]))
+    done, _ = await asyncio.wait([first], timeout=0.05)
+    assert not done
+    await ledger.make_customer("in-between")
+    assert await first
+
+
 async def test_nothing_waits_where_writes_are_rare(
     ledger: SqliteLedger, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
