@@ -83,11 +83,12 @@ class TurnSession(Session[TurnEnd]):
         why = self.meter.unsure()
         ended = relay.ended or Ended.COMPLETE
         for unfinished in self.meter.unfinished():
-            call = self._calls.pop(unfinished.turn)
+            call = self._calls[unfinished.turn]
             measurement = measure_unfinished(
                 ended, call.model, call.body_bytes, begun=unfinished.begun, why=why
             )
             await self._settle(call, measurement)
+            del self._calls[unfinished.turn]
         refused = refused_by_upstream(relay)
         self._means.fault("session_measured")
         await self._settle_handshake(relay.status, refused)
@@ -151,17 +152,21 @@ class TurnSession(Session[TurnEnd]):
         turn, seen, status = end
         if turn is None:
             return None if seen is None else await self._append(seen)
-        call = self._calls.pop(turn)
+        call = self._calls[turn]  # until it is settled: should that fail, it is given up
         if seen is None:
             await self._settle(call, measure_refused("refused by the upstream"), status)
-            return None
+        else:
+            await self._settle_answer(call, seen)
+        del self._calls[turn]
+        return None
+
+    async def _settle_answer(self, call: Call, seen: Seen) -> None:
         finisher = self._rules.finisher
         asked = _Asked(call.model, call.body_bytes)
         measurement = await finisher.measure(asked, RESPONSES, seen, call.upstream.provider)
         self._means.fault("turn_measured")
         await self._settle(call, measurement)
         self._means.fault("turn_settled")
-        return None
 
     async def _append(self, seen: Seen) -> ProxyError | None:
         """Book an answer that no turn asked for to the socket."""

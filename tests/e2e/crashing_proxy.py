@@ -4,6 +4,8 @@ Usage: crashing_proxy kill POINTS SIGN [SECONDS]: when POINTS (names joined by `
 ones after the earlier) have been passed, write a byte to SIGN, and SIGKILL (SECONDS later).
 
 Usage: crashing_proxy hold POINTS SIGN: there, write a byte to SIGN, and wait until it is gone.
+
+Usage: crashing_proxy fail POINTS SIGN: there, write a byte to SIGN, and raise.
 """
 
 import os
@@ -40,6 +42,8 @@ def main(action: str, points: str, sign: str, seconds: str = "0") -> None:
 
     def hit() -> None:
         Path(sign).write_bytes(b"!")
+        if action == "fail":
+            raise RuntimeError(points)
         if action == "hold":
             while Path(sign).exists():
                 time.sleep(0.005)

@@ -202,6 +202,22 @@ async def test_a_client_that_leaves_within_an_answer_pays_for_it(
         assert set(proxy.tokens()) == {"input"}
 
 
+async def test_a_turn_that_we_fail_on_does_not_stay_open(
+    upstream: SocketUpstream, start_proxy: StartProxy, tmp_path: Path
+) -> None:
+    upstream.script = each(answer)
+    sign = tmp_path / "sign"
+    program = ("-m", "tests.e2e.crashing_proxy", "fail", "turn_measured", str(sign))
+    proxy = start_proxy(program=program)
+    async with opened(proxy, proxy.key()) as socket:
+        await create(socket)
+        await asyncio.to_thread(until, sign.exists)
+        await socket.close()
+    await settled(proxy, 2)
+    await states(proxy, "abandoned")
+    proxy.check_sums()
+
+
 @pytest.mark.parametrize(("begun", "state"), [(True, "partial"), (False, "failed")])
 async def test_the_upstream_hangs_up(
     upstream: SocketUpstream, start_proxy: StartProxy, begun: bool, state: str
