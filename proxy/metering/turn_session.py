@@ -6,13 +6,14 @@ before the client has its last event.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
 from msgspec.structs import replace
 
 from proxy.core.ids import RequestIds, to_text
+from proxy.core.subscriptions import ApiKey
 from proxy.core.usage import Measurement, RequestState, Usage
 from proxy.errors import OverloadedError, ProxyError
 from proxy.ledger.recovery import estimate
@@ -39,11 +40,13 @@ _NOTHING: Final = Usage(quantities=())
 class TurnRules:
     """What turns must know beside the ledger's limits.
 
-    ``admit`` raises ProxyError for a model that the socket may not ask for; ``note`` is told what
-    was used of which.
+    ``key`` returns the client's key as it is now, and raises ProxyError for one that was revoked.
+    ``admit`` raises ProxyError for a model that this key may not ask for here; ``note`` is told
+    what was used of which.
     """
 
-    admit: Callable[[str], None]
+    key: Callable[[], Awaitable[ApiKey | None]]
+    admit: Callable[[ApiKey | None, str], None]
     note: Callable[[str, Measurement], None]
     finisher: Finisher
     ids: RequestIds
@@ -108,13 +111,14 @@ class TurnSession(Session[TurnEnd]):
 
         Errors: what the client is to be told.
         """
-        self._rules.admit(turn.facts.model)
+        key = await self._rules.key()
+        self._rules.admit(key, turn.facts.model)
         if len(self._calls) >= TURNS_MAX:
             raise OverloadedError(
                 f"{TURNS_MAX} responses run on this socket, and no more may. Wait for one to end."
             )
         await self._settle_handshake(relay.status, None)
-        call = self._call_of(turn)
+        call = self._call_of(turn, key)
         await self._means.caller.admit(call)
         self._means.fault("turn_opened")
         if not relay.takes or self._gate.closing is not None:  # its client has left meanwhile
@@ -126,7 +130,7 @@ class TurnSession(Session[TurnEnd]):
         turn.body, call.body = b"", None
         self._means.fault("turn_sent")
 
-    def _call_of(self, turn: Turn) -> Call:
+    def _call_of(self, turn: Turn, key: ApiKey | None) -> Call:
         socket = self._call
         opened_at_us = self._rules.clock_us()
         number = self._rules.ids.make(opened_at_us // 1000)
@@ -134,7 +138,7 @@ class TurnSession(Session[TurnEnd]):
             id=number,
             request_id=to_text(number),
             opened_at_us=opened_at_us,
-            key=socket.key,
+            key=key,
             key_digest=socket.key_digest,
             key_prefix=socket.key_prefix,
             endpoint=RESPONSES,

@@ -204,6 +204,7 @@ class Gateway:
             request_id=noted.text_id,
             opened_at_us=opened_at_us,
             key=noted.key,
+            key_now=partial(self._key_now, bearer_secret(head.fields) or subprotocol_secret(head)),
             key_digest=digest,
             key_prefix=noted.prefix,
             query=_without_secrets(head.query) if self._managed else head.query,
@@ -212,6 +213,11 @@ class Gateway:
         noted.model, noted.measurement = await self._sockets.carry(exchange, endpoint, visit)
         if noted.key is None and exchange.status == SWITCHED:
             self._strangers.welcome(exchange.peer)
+
+    async def _key_now(self, secret: bytes | None) -> ApiKey | None:
+        """Return the key of a client that is here already; it may have been revoked since."""
+        _, key = self._keys.known(secret) or await self._authenticate(secret)
+        return key
 
     async def _authenticate(self, secret: bytes | None) -> tuple[bytes, ApiKey | None]:
         if secret is None:

@@ -1,6 +1,6 @@
 """WebSockets under ``/v1``: what must be known of one before it is carried."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from proxy.core.ids import RequestIds
@@ -22,12 +22,16 @@ from proxy.wire.websocket_handshake import handshake_upward, is_websocket, model
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """Who asks for a socket, and by which request; ``query`` is without secrets."""
+    """Who asks for a socket, and by which request; ``query`` is without secrets.
+
+    ``key_now`` looks the key up again, and raises ProxyError for one that was revoked.
+    """
 
     id: int
     request_id: str
     opened_at_us: int
     key: ApiKey | None
+    key_now: Callable[[], Awaitable[ApiKey | None]]
     key_digest: bytes
     key_prefix: str
     query: str
@@ -96,7 +100,7 @@ class Sockets:
             attempt=visit.attempt,
         )
         if call.has_turns:
-            turns = TurnSession(self._sessions.means, call, self._rules(visit.key, upstream))
+            turns = TurnSession(self._sessions.means, call, self._rules(visit, upstream))
             return model, await self._sessions.carry(exchange, call, turns)
         guard = None
         if self._managed:
@@ -107,10 +111,10 @@ class Sockets:
             self._gate.note(model, measurement)
         return model, measurement
 
-    def _rules(self, key: ApiKey | None, upstream: Upstream) -> TurnRules:
+    def _rules(self, visit: Visit, upstream: Upstream) -> TurnRules:
         """Return what holds for the turns of a socket to an upstream."""
 
-        def admit(model: str) -> None:
+        def admit(key: ApiKey | None, model: str) -> None:
             self._gate.admit(key, model)
             if self._upstreams.choose(model) is not upstream:
                 raise BadRequestError(
@@ -120,6 +124,7 @@ class Sockets:
                 )
 
         return TurnRules(
+            key=visit.key_now,
             admit=admit,
             note=self._gate.note,
             finisher=self._finisher,

@@ -84,6 +84,27 @@ async def test_rates_hold_for_turns(
         assert event["error"]["headers"]["retry-after"]
 
 
+async def test_a_revoked_key_gets_no_more_turns(
+    upstream: SocketUpstream, start_proxy: StartProxy
+) -> None:
+    upstream.script = each(answer)
+    proxy = start_proxy()
+    key, other = proxy.key(), proxy.key("other")
+    async with opened(proxy, key) as socket:
+        await create(socket)
+        assert (await heard(socket))["type"] == "response.completed"
+        await asyncio.to_thread(proxy.revoke, key)
+        async with opened(proxy, other) as another:  # the ledger learns of it by somebody else
+            await create(another)
+            assert (await heard(another))["type"] == "response.completed"
+        await asyncio.sleep(1.5)
+        for _ in range(2):
+            await create(socket)
+            event = await heard(socket)
+            assert (event["error"]["code"], event["status"]) == ("invalid_api_key", 401)
+    assert len(upstream.sockets[0].heard) == 1
+
+
 async def test_a_socket_takes_no_place_of_a_turn(
     upstream: SocketUpstream, start_proxy: StartProxy, tmp_path: Path
 ) -> None:
