@@ -21,6 +21,8 @@ from proxy.wire.session_pieces import SessionPiece
 from proxy.wire.websocket_frames import write_close
 from proxy.wire.websocket_handshake import SWITCHED
 
+UNSAID_MAX: Final = 64
+"""How many messages of ours, and pieces of the upstream's, may wait before no more are made."""
 REFUSAL_BYTES_MAX: Final = 1 << 20
 """How long an answer may be that is no 101: it is kept until it is whole."""
 NORMAL: Final = 1000
@@ -80,6 +82,7 @@ class SessionRelay(Generic[T]):
         self._queue: deque[SessionPiece[T]] = deque()
         self._news = asyncio.Event()
         self._ours: list[bytes] = []
+        self._room = asyncio.Event()
         self._client_slow = self._upstream_slow = self._held = False
         self._cut_short = False
         self._leaving = self._left = False
@@ -172,6 +175,7 @@ class SessionRelay(Generic[T]):
     def client_resumed(self) -> None:
         """Go on."""
         self._client_slow = False
+        self._room.set()
         self._flow()
 
     def client_ended(self) -> bool:
@@ -204,10 +208,16 @@ class SessionRelay(Generic[T]):
         self._held = held
         self._hear_on()
 
-    def say(self, message: bytes) -> None:
-        """Tell the client something of ours, once a message of the upstream's has ended."""
+    async def say(self, message: bytes) -> None:
+        """Tell the client something of ours, once a message of the upstream's has ended.
+
+        A client that does not read what it is told is waited for: whoever calls this holds it.
+        """
         self._ours.append(message)
         self._say_ours()
+        while self.ended is None and (self._client_slow or self._behind > UNSAID_MAX):
+            self._room.clear()
+            await self._room.wait()
 
     def stop(self, ended: Ended) -> None:
         """End the session; at a shutdown its client is told that the proxy goes away."""
@@ -232,6 +242,7 @@ class SessionRelay(Generic[T]):
                     self._cut_short = True  # after a whole message
                     overloaded = isinstance(refused, OverloadedError)
                     self._dismiss(TRY_AGAIN_LATER if overloaded else POLICY, refused)
+            self._room.set()
             if self._drain.running and not self._meter.running:
                 self._hang_up(Ended.CANCELLED)
             if self.ended is not None:
@@ -274,6 +285,12 @@ class SessionRelay(Generic[T]):
         if self._ours and self._meter.idle:
             self._pass_down(SessionPiece(b"".join(self._ours), None))
             self._ours.clear()
+            self._room.set()
+
+    @property
+    def _behind(self) -> int:
+        """How much waits for the ledger, or for the end of an upstream's message."""
+        return len(self._ours) + len(self._queue)
 
     def _hear_on(self) -> None:
         """Take the client's bytes, unless something waits for the upstream or the guard."""
@@ -316,6 +333,7 @@ class SessionRelay(Generic[T]):
             self.ended = ended
             self._drain.end()
             self._news.set()
+            self._room.set()
 
     def _flow(self) -> None:
         """Read the upstream on, unless something waits for the ledger or the client."""

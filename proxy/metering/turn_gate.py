@@ -11,7 +11,7 @@ from typing import Protocol
 
 from proxy.errors import BadRequestError, ProxyError
 from proxy.metering.session_events import declined_event
-from proxy.wire.turns import Control, Declined, Turn, TurnReader
+from proxy.wire.turns import Control, Declined, Turn, TurnReader, Unread
 from proxy.wire.websocket_frames import CLOSE, write_frame
 
 Admit = Callable[[Turn], Awaitable[None]]
@@ -28,8 +28,8 @@ class Line(Protocol):
     def hold(self, *, held: bool) -> None:
         """Read the client no further; or go on."""
 
-    def say(self, message: bytes) -> None:
-        """Tell the client something of ours."""
+    async def say(self, message: bytes) -> None:
+        """Tell the client something of ours; wait for one that does not read."""
 
 
 class TurnGate:
@@ -37,7 +37,7 @@ class TurnGate:
 
     def __init__(self, made: Container[str]) -> None:
         self._reader = TurnReader(made)
-        self._said: deque[Turn | Declined] = deque()
+        self._said: deque[Unread] = deque()
         self._news = asyncio.Event()
         self._line: Line | None = None
         self._over = False
@@ -78,14 +78,16 @@ class TurnGate:
         self._said.clear()
         self._news.set()
 
-    async def _hear(self, said: Turn | Declined, line: Line, admit: Admit) -> None:
+    async def _hear(self, unread: Unread, line: Line, admit: Admit) -> None:
+        said = self._reader.read(unread)
         if isinstance(said, Turn):
             try:
                 await admit(said)
             except ProxyError as error:
                 said = Declined(error, said.lane)
         if isinstance(said, Declined):
-            line.say(declined_event(said))
+            await line.say(declined_event(said))
+            await asyncio.sleep(0)  # others have their turn, however many are declined
 
 
 def masked_frame(opcode: int, payload: bytes) -> bytes:

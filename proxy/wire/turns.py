@@ -42,6 +42,13 @@ class Turn:
     body_bytes: int
 
 
+class Unread(NamedTuple):
+    """A message as it came, in a frame of its ``kind``; None: it can't be read."""
+
+    message: bytes | None
+    kind: int
+
+
 class Declined(NamedTuple):
     """A message that may not go up, and why; ``lane`` is its own, as far as it has one."""
 
@@ -71,14 +78,16 @@ class TurnReader:
         """Whether what came were no WebSocket frames: nothing is read any more."""
         return self._frames.lost
 
-    def feed(self, data: bytes) -> list[Turn | Declined | Control]:
+    def feed(self, data: bytes) -> list[Unread | Control]:
         """Take bytes; return what became whole with them, in order."""
         return [
-            Control(kind, message or b"") if kind in _CONTROL else self._read(message, kind)
+            Control(kind, message or b"") if kind in _CONTROL else Unread(message, kind)
             for _, _, message, kind in self._frames.feed(data)
         ]
 
-    def _read(self, message: bytes | None, kind: int) -> Turn | Declined:
+    def read(self, unread: Unread) -> Turn | Declined:
+        """Read a message. Not at once: tens of thousands may come in one piece."""
+        message, kind = unread
         lane: Lane = None
         try:
             if message is None:
@@ -92,7 +101,7 @@ class TurnReader:
             _refuse_others(members, facts, self._made)
             body = guarded_turn(facts, message, members, self._made)
         except ProxyError as error:
-            return Declined(error, lane)
+            return Declined(error.with_traceback(None), lane)
         return Turn(lane=lane, kind=kind, facts=facts, body=body, body_bytes=len(body))
 
 

@@ -32,7 +32,7 @@ class Line:
     def hold(self, *, held: bool) -> None:
         self.held.append(held)
 
-    def say(self, message: bytes) -> None:
+    async def say(self, message: bytes) -> None:
         ((_, _, data, _),) = FrameReader().feed(message)
         self.said.append(json.loads(data or b""))
 

@@ -105,6 +105,25 @@ async def test_a_revoked_key_gets_no_more_turns(
     assert len(upstream.sockets[0].heard) == 1
 
 
+async def test_who_does_not_read_what_is_declined_is_read_no_further(
+    upstream: SocketUpstream, start_proxy: StartProxy
+) -> None:
+    upstream.script = each(answer)
+    proxy = start_proxy()
+    async with opened(proxy, proxy.key()) as socket:
+        await create(socket)
+        await heard(socket)
+        before = proxy.rss_bytes
+        transport = socket._writer.transport
+        transport.pause_reading()
+        transport.write(b"\x81\x80\0\0\0\0" * 2_000_000)
+        await asyncio.sleep(5)
+        assert proxy.rss_bytes - before < 30 << 20
+        assert transport.get_write_buffer_size() > 0
+        transport.abort()
+    await settled(proxy, 2)
+
+
 async def test_a_socket_takes_no_place_of_a_turn(
     upstream: SocketUpstream, start_proxy: StartProxy, tmp_path: Path
 ) -> None:

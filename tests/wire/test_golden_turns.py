@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from proxy.wire.turn_meter import TurnEnd, TurnMeter
-from proxy.wire.turns import Declined, Turn, TurnReader
+from proxy.wire.turns import Turn, TurnReader, Unread
 from proxy.wire.websocket_frames import TEXT, write_frame
 from tests.wire.usage.test_golden import as_written
 
@@ -39,11 +39,13 @@ class Replay:
     def asks(self, message: dict[str, Any]) -> None:
         frame = write_frame(TEXT, json.dumps(message).encode(), b"\x01\x02\x03\x04")
         for piece in cut(frame, self.size):
-            for said in self.reader.feed(piece):
+            for unread in self.reader.feed(piece):
+                assert isinstance(unread, Unread)
+                said = self.reader.read(unread)
                 if isinstance(said, Turn):
                     self.turns.append(said)
                     self.meter.ask(said)
-                elif isinstance(said, Declined):
+                else:
                     self.declined.append(said.error.code)
 
     def tells(self, message: dict[str, Any]) -> None:
