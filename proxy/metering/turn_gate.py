@@ -33,15 +33,20 @@ class Line(Protocol):
 
 
 class TurnGate:
-    """Guards the way up of one socket; ``closing`` is as a guard's."""
+    """Guards the way up of one socket; ``closing`` is as a guard's.
 
-    def __init__(self, made: Container[str]) -> None:
+    ``closed`` tells whether the upstream has closed; ``left``: the client did before.
+    """
+
+    def __init__(self, made: Container[str], closed: Callable[[], bool]) -> None:
         self._reader = TurnReader(made)
         self._said: deque[Unread] = deque()
         self._news = asyncio.Event()
         self._line: Line | None = None
         self._over = False
+        self._closed = closed
         self.closing: int | None = None
+        self.left = False
 
     def feed(self, data: bytes) -> tuple[bytes, ProxyError | None]:
         """Take bytes; control frames may go up at once, turns wait for their admission."""
@@ -52,6 +57,7 @@ class TurnGate:
                 continue
             if said.opcode == CLOSE and self.closing is None:
                 self.closing = len(allowed)
+                self.left = not self._closed()
                 self._said.clear()  # who leaves wants no more of what has not gone up
             allowed += masked_frame(*said)
         if self._reader.lost:

@@ -61,7 +61,7 @@ class TurnSession(Session[TurnEnd]):
     def __init__(self, means: SessionMeans, call: Call, rules: TurnRules) -> None:
         super().__init__(means, call)
         self.meter = TurnMeter()
-        self.guard = self._gate = TurnGate(self.meter.made)
+        self.guard = self._gate = TurnGate(self.meter.made, lambda: self.meter.closed)
         self._rules = rules
         self._calls: dict[Turn, Call] = {}
         self._begun = False
@@ -85,6 +85,8 @@ class TurnSession(Session[TurnEnd]):
         """Settle the turns that have no end, and the handshake if there was no turn."""
         why = self.meter.unsure()
         ended = relay.ended or Ended.COMPLETE
+        if self._gate.left and ended is Ended.COMPLETE:
+            ended = Ended.CANCELLED  # the upstream closed because its client did
         for unfinished in self.meter.unfinished():
             call = self._calls[unfinished.turn]
             measurement = measure_unfinished(

@@ -46,6 +46,11 @@ class SessionCutter(Generic[T]):
         """Whether what came ends with a message, so that one of ours may follow."""
         return self._frames.idle
 
+    @property
+    def closed(self) -> bool:
+        """Whether the upstream's close frame came."""
+        return self._frames.closing is not None
+
     def unsure(self) -> tuple[str, ...]:
         """Return why something may not have been seen; nothing: all was read."""
         found = (

@@ -97,6 +97,11 @@ class TurnMeter:
         """Whether what came ends with a message, so that one of ours may follow."""
         return self._cutter.idle
 
+    @property
+    def closed(self) -> bool:
+        """Whether the upstream has said that it closes."""
+        return self._cutter.closed
+
     def unsure(self) -> tuple[str, ...]:
         """Return why a turn's end may not have been seen."""
         return self._cutter.unsure()

@@ -38,7 +38,7 @@ class Line:
 
 
 async def test_turns_go_up_in_their_order_and_control_frames_at_once() -> None:
-    gate, line, went = TurnGate(()), Line(), list[str]()
+    gate, line, went = TurnGate((), lambda: False), Line(), list[str]()
 
     async def admit(turn: Turn) -> None:
         await asyncio.sleep(0)
@@ -64,7 +64,7 @@ async def test_turns_go_up_in_their_order_and_control_frames_at_once() -> None:
 
 
 async def test_who_leaves_wants_no_more_of_what_has_not_gone_up() -> None:
-    gate, line, went = TurnGate(()), Line(), list[Turn]()
+    gate, line, went = TurnGate((), lambda: False), Line(), list[Turn]()
 
     async def admit(turn: Turn) -> None:
         went.append(turn)
@@ -77,6 +77,14 @@ async def test_who_leaves_wants_no_more_of_what_has_not_gone_up() -> None:
     gate.end()
     await running
     assert went == []
+    assert gate.left
+
+
+def test_who_answers_an_upstreams_close_has_not_left_before() -> None:
+    gate = TurnGate((), lambda: True)
+    gate.feed(write_close(1000, ""))
+    assert gate.closing == 0
+    assert not gate.left
 
 
 @pytest.mark.parametrize(

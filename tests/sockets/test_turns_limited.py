@@ -30,6 +30,10 @@ def prices(folder: Path, limits: str) -> Path:
     return file
 
 
+async def never(_: Socket, __: Any) -> None:
+    """Begin no answer."""
+
+
 async def states(proxy: Any, *expected: str) -> None:
     await asyncio.to_thread(until, lambda: [row["state"] for row in turns(proxy)] == [*expected])
 
@@ -240,6 +244,20 @@ async def test_a_client_that_leaves_within_an_answer_pays_for_it(
         assert row["state"] == "partial"
         assert "an answer was running when the socket ended" in row["notes"]
         assert set(proxy.tokens()) == {"input"}
+
+
+async def test_who_closes_before_an_answer_begins_pays_as_who_resets(
+    upstream: SocketUpstream, start_proxy: StartProxy
+) -> None:
+    upstream.script = each(never)
+    proxy = start_proxy(on_disconnect="cancel")
+    async with opened(proxy, proxy.key()) as socket:
+        await create(socket)
+        await asyncio.to_thread(until, lambda: upstream.sockets and upstream.sockets[0].heard)
+        await socket.close()
+    await settled(proxy, 2)
+    await states(proxy, "partial")
+    assert set(proxy.tokens()) == {"input"}
 
 
 async def test_a_turn_that_we_fail_on_does_not_stay_open(

@@ -10,7 +10,7 @@ from proxy.wire import turn_meter
 from proxy.wire.request import RequestFacts
 from proxy.wire.turn_meter import TurnEnd, TurnMeter
 from proxy.wire.turns import Lane, Turn
-from proxy.wire.websocket_frames import TEXT, write_frame
+from proxy.wire.websocket_frames import TEXT, write_close, write_frame
 
 USED = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
 
@@ -21,6 +21,10 @@ def text(**message: Any) -> bytes:
 
 def running(meter: TurnMeter) -> bool:
     return meter.running
+
+
+def closed(meter: TurnMeter) -> bool:
+    return meter.closed
 
 
 def ask(meter: TurnMeter, lane: Lane = None) -> Turn:
@@ -129,6 +133,13 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         tell(meter, "response.created", f"resp_{number}")
         tell(meter, "response.completed", f"resp_{number}")
     assert list(meter.made) == ["resp_1", "resp_2"]
+
+
+def test_that_the_upstream_closes_is_seen() -> None:
+    meter = TurnMeter()
+    assert not closed(meter)
+    meter.feed(write_close(1000, ""))
+    assert closed(meter)
 
 
 def test_what_was_not_read_is_said() -> None:
