@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
 from proxy.core.ids import to_text
 from proxy.core.polling import Schedule
@@ -295,7 +296,8 @@ class Polls:
     async def _read_output(self, watch: Watch, file: OutputFile) -> BatchLines | Unreadable:
         """Read a batch's output file, beside the batch, with the same headers."""
         path, _, query = watch.target.partition("?")
-        path = f"{path.removesuffix(f'/batches/{watch.object_id}')}/files/{file.file_id}/content"
+        number = quote(file.file_id, safe="")  # any text; what is no id is refused below
+        path = f"{path.removesuffix(f'/batches/{watch.object_id}')}/files/{number}/content"
         head = _head(watch, f"{path}?{query}" if query else path, b"*/*")
         found = await read_output(watch.upstream, head, file, self._finisher.classifier)
         if isinstance(found, Unreadable) and found.missing:

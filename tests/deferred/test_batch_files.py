@@ -132,6 +132,17 @@ def test_a_file_that_can_not_be_read(
     assert proxy.tokens() == {}
 
 
+@pytest.mark.parametrize("file", ["../secrets", "file\N{SNOWMAN}", "a\r\nb"])
+def test_a_file_whose_name_can_not_be_asked_for(
+    start_proxy: StartProxy, upstream: Objects, file: str
+) -> None:
+    proxy = start_proxy(managed=False, poll_interval_s=0.02)
+    ended(upstream, batch(proxy), output_file_id=file)
+    wait_for(proxy, "partial", endpoint="batches")
+    assert "the output file's id can't be asked for" in made_by(proxy, "batches")["notes"]
+    assert not [each for each in upstream.asked if each.path.endswith("/content")]
+
+
 def test_what_passes_is_tried_again(passthrough: ProxyProcess, upstream: Objects) -> None:
     name = batch(passthrough)
     upstream.files[FILE] = whole(503, b"later")
