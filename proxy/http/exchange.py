@@ -209,6 +209,14 @@ class Exchange:
         if count > self._held:
             self.hold(count - self._held)
 
+    def hold_just(self, count: int) -> None:
+        """Count so many bytes as held, no more and no less, or raise OverloadedError."""
+        if count >= self._held:
+            self.hold_at_least(count)
+        else:
+            self._connection.held.give(self.holder, self._held - count)
+            self._held = count
+
     def let_go(self) -> None:
         """Nothing of this request is held any more."""
         if self._held:

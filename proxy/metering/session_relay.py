@@ -56,6 +56,10 @@ class Guard(Protocol):
     def closing(self) -> int | None:
         """Where the close frame is among the last bytes that may go up; None: none came."""
 
+    @property
+    def held(self) -> int:
+        """How many bytes it keeps."""
+
     def feed(self, data: bytes) -> tuple[bytes, ProxyError | None]:
         """Take bytes; return those that may go up, and why no more may, if so."""
 
@@ -160,6 +164,8 @@ class SessionRelay(Generic[T]):
         self.connection.write(allowed, chunked=False)
         if error is not None:
             self._dismiss(POLICY, error)
+        else:
+            self._count_held(self._guard)
 
     def body_end(self) -> None:
         """A tunnel has no end but the connection's."""
@@ -207,6 +213,8 @@ class SessionRelay(Generic[T]):
         """Let the client wait while what it sent is looked at."""
         self._held = held
         self._hear_on()
+        if self._guard is not None and not held:
+            self._count_held(self._guard)
 
     async def say(self, message: bytes) -> None:
         """Tell the client something of ours, once a message of the upstream's has ended.
@@ -304,6 +312,13 @@ class SessionRelay(Generic[T]):
     def _write(self, data: bytes) -> None:
         if not self._cut_short and not self._left:
             self._exchange.write_raw(data)
+
+    def _count_held(self, guard: Guard) -> None:
+        """Count what is kept of the client's messages as a request's body is."""
+        try:
+            self._exchange.hold_just(guard.held)
+        except OverloadedError as error:
+            self._dismiss(TRY_AGAIN_LATER, error)
 
     def _take_leave(self) -> None:
         """Answer the client's close frame, where nothing stands before it."""

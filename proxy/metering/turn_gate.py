@@ -48,6 +48,11 @@ class TurnGate:
         self.closing: int | None = None
         self.left = False
 
+    @property
+    def held(self) -> int:
+        """How many bytes are kept of messages that have not gone up."""
+        return self._reader.held + sum(len(each.message or b"") for each in self._said)
+
     def feed(self, data: bytes) -> tuple[bytes, ProxyError | None]:
         """Take bytes; control frames may go up at once, turns wait for their admission."""
         allowed = b""

@@ -37,6 +37,11 @@ class SessionGuard:
         """Where the client's close frame is among the bytes that it ended in; None: none came."""
         return self._frames.closing
 
+    @property
+    def held(self) -> int:
+        """How many bytes are kept of a message that is not whole."""
+        return self._frames.collected
+
     def feed(self, data: bytes) -> tuple[bytes, ProxyError | None]:
         """Take bytes; return those that may go up, and why no more may, if so."""
         for start, _, message, _ in self._frames.feed(data):

@@ -78,6 +78,11 @@ class TurnReader:
         """Whether what came were no WebSocket frames: nothing is read any more."""
         return self._frames.lost
 
+    @property
+    def held(self) -> int:
+        """How many bytes are kept of a message that is not whole."""
+        return self._frames.collected
+
     def feed(self, data: bytes) -> list[Unread | Control]:
         """Take bytes; return what became whole with them, in order."""
         return [

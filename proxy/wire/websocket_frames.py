@@ -81,6 +81,11 @@ class FrameReader:
         """Whether what came ends with a message, so that another one may come here."""
         return not self.lost and not self._head and self._kind is None
 
+    @property
+    def collected(self) -> int:
+        """How many bytes are kept of a message that is not whole."""
+        return self._size
+
     def feed(self, data: bytes) -> list[Message]:
         """Take bytes; return the messages that they complete, in order."""
         found: list[Message] = []

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from proxy.wire.session_guard import SessionGuard
 from proxy.wire.turns import Control, Declined, Turn, TurnReader, Unread
 from proxy.wire.websocket_frames import (
     BINARY,
@@ -130,3 +131,12 @@ def test_what_are_no_frames() -> None:
     reader = TurnReader(())
     assert len(reader.feed(frame(SOUND) + b"\x83\x00")) == 1
     assert reader.lost
+
+
+@pytest.mark.parametrize("reader", [TurnReader(()), SessionGuard(lambda _: None)])
+def test_what_is_kept_of_a_message_is_told(reader: TurnReader | SessionGuard) -> None:
+    sent = frame(SOUND)
+    reader.feed(sent[:20])
+    assert reader.held == 20 - 6
+    reader.feed(sent[20:])
+    assert reader.held == 0
