@@ -106,6 +106,7 @@ class GroupWriter:
         future: asyncio.Future[bool] = self._loop.create_future()
         waiting = self._pending.settles
         if self._task is None or len(waiting.items) >= self._pending_limit:
+            self._unsettled.discard(settlement.request_id)
             future.set_exception(LedgerUnavailableError(_FULL if self._task else _CLOSED))
             return future
         waiting.items.append(settlement)
