@@ -24,7 +24,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 from proxy.errors import SettingsError
 from proxy.http.connecting import Origin, UpstreamLimits
 from proxy.http.moderation import Moderation
-from proxy.http.upstream import UpstreamPool
+from proxy.http.pool import UpstreamPool
 from proxy.metering.upstreams import Upstream, Upstreams
 from proxy.settings import BaseUrl, Secret, Settings, header_safe, variable
 from proxy.wire.headers import Headers

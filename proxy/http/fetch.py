@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy.errors import UpstreamClosedError, UpstreamError
-from proxy.http.upstream import UpstreamPool
+from proxy.http.pool import UpstreamPool
 from proxy.wire.headers import AnswerHead
 
 

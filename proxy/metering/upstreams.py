@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from proxy.core.matching import MEMO_LIMIT, WILDCARD, glob_matches, literal_length
-from proxy.http.upstream import UpstreamPool
+from proxy.http.pool import UpstreamPool
 from proxy.wire.endpoints import under_v1
 from proxy.wire.headers import Headers
 from proxy.wire.upstream_paths import (

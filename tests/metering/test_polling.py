@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from proxy.http.upstream import UpstreamPool
+from proxy.http.pool import UpstreamPool
 from proxy.ledger.port import DeferredRequest, Ledger
 from proxy.metering import polling
 from proxy.metering.finishing import Finisher

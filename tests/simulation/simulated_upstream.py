@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from proxy.errors import UpstreamClosedError, UpstreamTimedOutError, UpstreamUnreachableError
-from proxy.http.upstream import AnswerSink, UpstreamPool
+from proxy.http.pool import UpstreamPool
+from proxy.http.upstream import AnswerSink
 from proxy.wire.headers import AnswerHead
 
 KINDS = {
@@ -64,7 +65,7 @@ class Account:
 
 
 class SimulatedPool:
-    """:class:`proxy.http.upstream.UpstreamPool` of one worker."""
+    """:class:`proxy.http.pool.UpstreamPool` of one worker."""
 
     def __init__(self, account: Account, dice: random.Random) -> None:
         self.account = account
