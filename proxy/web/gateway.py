@@ -123,7 +123,7 @@ class Gateway:
         self, exchange: Exchange, request_id: int, opened_at_us: int, noted: "_Noted"
     ) -> None:
         head = exchange.head
-        secret = bearer_secret(head.fields) or subprotocol_secret(head)
+        secret = _secret(head)
         digest, key = self._keys.known(secret) or await self._authenticate(secret)
         noted.key = key
         noted.prefix = key.prefix if key is not None else _prefix(secret)
@@ -204,7 +204,7 @@ class Gateway:
             request_id=noted.text_id,
             opened_at_us=opened_at_us,
             key=noted.key,
-            key_now=partial(self._key_now, bearer_secret(head.fields) or subprotocol_secret(head)),
+            key_now=partial(self._key_now, _secret(head)),
             key_digest=digest,
             key_prefix=noted.prefix,
             query=_without_secrets(head.query) if self._managed else head.query,
@@ -346,6 +346,11 @@ def _attempt(head: RequestHead) -> int:
     """Return the SDK's count of retries: each one asks the upstream again, and is billed."""
     text = head.fields.get(b"x-stainless-retry-count", b"0")
     return int(text) if text.isdigit() and len(text) < 4 else 0
+
+
+def _secret(head: RequestHead) -> bytes | None:
+    """Return the key that a client shows: in a header, or where browsers put it for a socket."""
+    return bearer_secret(head.fields) or subprotocol_secret(head)
 
 
 def _prefix(secret: bytes | None) -> str:
