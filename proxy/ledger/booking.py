@@ -284,7 +284,8 @@ class Booking:
         if settlement.appended_from:
             entries.appends.append(appending.Claim(settlement, place, owners))
         else:
-            entries.requests.append(_settled(settlement, state, place))
+            as_opened = self._limiting.remembers(settlement.request_id)
+            entries.requests.append((*_settled(settlement, state, place), int(as_opened)))
         if owner is not None and segment_id is not None and state is not RequestState.DEFERRED:
             self._enter_events(connection, settlement, (owner.subscription_id, segment_id), entries)
 

@@ -216,6 +216,10 @@ class Limiting:
             found = connection.execute(f"{_ROWS} WHERE id IN ({marks})", values)
             self._rows = {row[0]: _Row(*row[1:]) for row in found}
 
+    def remembers(self, request_id: int) -> bool:
+        """Say whether what a request holds is known from its opening here, not from its row."""
+        return request_id in self._held
+
     def count_in(self, owners: Iterable[LimitedOwner]) -> None:
         """Count a running request as these owners', which was nobody's when it opened."""
         for owner in owners:
@@ -281,8 +285,8 @@ class Limiting:
     def _take_held(self, settlement: Settlement) -> Held | None:
         """Return what is held for a request: as remembered since its opening, else as its row says.
 
-        What was opened here and is not settled is as it was opened: a settlement of it by others
-        would have made this one fail.
+        What was opened here is as it was opened: had others settled or deferred it, this
+        settlement would have failed.
         """
         remembered = self._held.pop(settlement.request_id, None)
         if remembered is not None:

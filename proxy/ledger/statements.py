@@ -97,14 +97,15 @@ _SETTLED = (
 
 SETTLE = BulkStatement(
     f"INSERT INTO requests (id, {', '.join(_SETTLED)}) SELECT {columns(1, 13)}",
-    13,
-    f"AND {_SAME_CONFIGURATION} AND EXISTS"
-    " (SELECT 1 FROM requests AS r WHERE r.id = v.column1 AND r.settled_at_us IS NULL)"
+    14,
+    f"AND {_SAME_CONFIGURATION} AND EXISTS (SELECT 1 FROM requests AS r WHERE r.id = v.column1"
+    " AND r.settled_at_us IS NULL AND (r.state = 'open' OR v.column14 = 0))"
     f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in _SETTLED)}"
     " WHERE requests.settled_at_us IS NULL",
 )
 """Settle requests that are not. An upsert that always meets its row: UPDATE … FROM is slower.
 
+The last column is 1 for those that must still be as they were opened, and not deferred since.
 None where the configuration is no longer the one known: who is limited must be known here, too.
 """
 
