@@ -112,6 +112,7 @@ class Application:
         self.prices = prices
         self.keys = KeyRing(ledger)
         moderation = Moderation(asyncio.get_running_loop(), self._in_hand)
+        ledger.tell_written(moderation.wake)
         self.upstreams = upstreams_of(settings, connections=upstreams, moderation=moderation)
         self.estimator = ThreadEstimator()
         self.spool = Spool(settings.spool_path, ledger.worker_id)

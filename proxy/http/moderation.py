@@ -4,16 +4,17 @@ Waking up for a chunk costs more than relaying it. So while chunks come thick an
 rests a moment before it looks again, and then finds several. It does not rest while few come, nor
 where each look finds many anyhow; a large piece is not counted, since it is a batch itself. Nor
 does it while a request is in hand: to admit or to settle one takes many rounds of the loop, and
-each would be late.
+each would be late. A rest ends as soon as the ledger has written what requests wait for.
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 
 from proxy.core.rates import RecentRate
 
-REST_S = 0.0005
+REST_S = 0.001
 BUSY_PIECES_PER_S = 4_000
 """Below this, a rest would collect few pieces, and there is time for each."""
 ENOUGH_PIECES = 32
@@ -37,17 +38,41 @@ class Moderator:
         return REST_S if busy and pieces < ENOUGH_PIECES else 0.0
 
 
+class Alarm:
+    """A rest of one thread that another one can end."""
+
+    __slots__ = ("_resting", "_rung")
+
+    def __init__(self) -> None:
+        self._rung = threading.Lock()
+        self._rung.acquire()
+        self._resting = False
+
+    def rest(self, seconds: float) -> bool:
+        """Rest so long, or until it rings; say whether it rang."""
+        self._resting = True
+        rang = self._rung.acquire(timeout=seconds)
+        self._resting = False
+        return rang
+
+    def ring(self) -> None:
+        """End the rest, if there is one. Only one thread may ring."""
+        if self._resting and self._rung.locked():
+            self._rung.release()
+
+
 class Moderation:
     """Counts the pieces that arrive on one loop, and has the loop rest.
 
     ``in_hand`` returns how many requests wait for this loop and for nothing else.
     """
 
-    __slots__ = ("_in_hand", "_loop", "_moderator", "_pieces")
+    __slots__ = ("_alarm", "_in_hand", "_loop", "_moderator", "_pieces")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, in_hand: Callable[[], int]) -> None:
         self._loop = loop
         self._in_hand = in_hand
+        self._alarm = Alarm()
         self._moderator = Moderator()
         self._pieces = 0
 
@@ -63,4 +88,8 @@ class Moderation:
         pieces, self._pieces = self._pieces, 0
         rest_s = self._moderator.rest_s(pieces, time.monotonic())
         if rest_s and self._in_hand() <= 0:
-            time.sleep(rest_s)
+            self._alarm.rest(rest_s)
+
+    def wake(self) -> None:
+        """End a rest: there is something to do. Only the ledger's thread may call it."""
+        self._alarm.ring()

@@ -137,6 +137,10 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
         """How many openings and settlements wait for a commit, or are being written."""
         return self._writer.unwritten
 
+    def tell_written(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called, in the writer's thread, once a batch is written or has failed."""
+        self._writer.on_written = tell
+
     @property
     def batches(self) -> int:
         """How many transactions of openings and settlements there were: the shared commits."""

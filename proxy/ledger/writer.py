@@ -29,7 +29,7 @@ WATCH_INTERVAL_S = 0.5
 GATHER_S = 0.003
 SIBLINGS = 16
 """How many requests must be open, in this process, for one to wait for others."""
-OFTEN_PER_S = 500
+OFTEN_PER_S = 2_000
 """How many writes there must be: of less, a wait would gather one or none."""
 RATE_WINDOW_S = 0.020
 WITHDRAWN = "withdrawn before it was sent upstream"
@@ -63,6 +63,7 @@ class GroupWriter:
         self._stall_limit_s = stall_limit_s
         self._pending = Batch()
         self._writing: Batch | None = None
+        self._in_writing = 0
         self._began_s = 0.0
         self._sleeper: asyncio.Future[None] | None = None
         self._wanted = 1
@@ -75,6 +76,8 @@ class GroupWriter:
         self.batches = 0
         self.written = 0
         self.after_batch: Callable[[], None] | None = None
+        self.on_written: Callable[[], None] | None = None
+        """Called in the writer's thread once a batch is written, or could not be."""
 
     async def start(self) -> None:
         """Connect, and begin to write."""
@@ -84,8 +87,8 @@ class GroupWriter:
 
     @property
     def unwritten(self) -> int:
-        """How many writes are not done yet."""
-        return len(self._pending) + (len(self._writing) if self._writing is not None else 0)
+        """How many writes wait for the disk; what is written may still have to be told."""
+        return len(self._pending) + self._in_writing
 
     def open(self, call: OpenCall) -> asyncio.Future[Admission | Refusal]:
         """Queue an opening."""
@@ -183,6 +186,7 @@ class GroupWriter:
     async def _write(self) -> None:
         batch, self._pending = self._pending, Batch()
         self._writing = batch
+        self._in_writing = len(batch)
         self._began_s = self._loop.time()
         self._rate.count(len(batch), self._began_s)
         error = LedgerUnavailableError(_STALLED)
@@ -198,6 +202,7 @@ class GroupWriter:
         else:
             self._note_outcome(batch, written)
         self._writing = None
+        self._in_writing = 0
         self.batches += 1
         self.written += len(batch)
         self._resolve(batch, error)
@@ -207,7 +212,12 @@ class GroupWriter:
     def _rows(self, connection: sqlite3.Connection, batch: Batch) -> int:
         """Write a batch in the connection's thread; return how many rows that changed."""
         before = connection.total_changes
-        self._transactions.write(connection, batch)
+        try:
+            self._transactions.write(connection, batch)
+        finally:
+            self._in_writing = 0
+            if self.on_written is not None:
+                self.on_written()
         return connection.total_changes - before
 
     def _note_outcome(self, batch: Batch, written: int) -> None:

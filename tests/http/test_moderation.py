@@ -15,6 +15,7 @@ from proxy.http.moderation import (
     REST_S,
     SMALL_BYTES,
     WINDOW_S,
+    Alarm,
     Moderation,
     Moderator,
 )
@@ -55,14 +56,16 @@ class Rests(list[float]):
     def monotonic(self) -> float:
         return sum(self)
 
-    def sleep(self, seconds: float) -> None:
+    def rest(self, seconds: float) -> bool:
         self.append(seconds)
+        return False
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Rests:
     rests = Rests([WINDOW_S])
     monkeypatch.setattr(moderation, "time", rests)
+    monkeypatch.setattr(Alarm, "rest", rests.rest)
     return rests
 
 
@@ -93,12 +96,45 @@ async def test_large_pieces_are_batches_themselves(clock: Rests) -> None:
     assert await rounds(counting, clock, size=SMALL_BYTES + 1, count=100) == []
 
 
+def test_a_rest_ends_when_it_rings() -> None:
+    alarm = Alarm()
+    woken: list[bool] = []
+    resting = threading.Thread(target=lambda: woken.append(alarm.rest(60)))
+    resting.start()
+    while resting.is_alive():
+        alarm.ring()
+        resting.join(0.001)
+    assert woken == [True]
+
+
+def test_what_rang_before_a_rest_does_not_end_it() -> None:
+    alarm = Alarm()
+    alarm.ring()
+    assert not alarm.rest(0.001)
+
+
+async def test_a_rest_ends_when_the_ledger_has_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Moderator, "rest_s", lambda *_: 60.0)
+    counting = Moderation(asyncio.get_running_loop(), lambda: 0)
+    rested = threading.Event()
+
+    def write() -> None:
+        while not rested.wait(0.001):
+            counting.wake()
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    counting.count(1)
+    await asyncio.sleep(0)
+    rested.set()
+    writing.join()
+
+
 def test_what_a_round_writes_goes_out_before_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     answered = threading.Event()
     seen: list[bool] = []
     monkeypatch.setattr(Moderator, "rest_s", lambda *_: REST_S)
-    sleep = "proxy.http.moderation.time.sleep"
-    monkeypatch.setattr(sleep, lambda _: seen.append(answered.wait(10)))
+    monkeypatch.setattr(Alarm, "rest", lambda *_: seen.append(answered.wait(10)))
 
     class Echo(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -1,6 +1,7 @@
 """Many writes, few commits; and nobody's haste or absence harms a neighbour."""
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from proxy.ledger.connection import LedgerConnection
 from proxy.ledger.locks import WriteLock
 from proxy.ledger.port import Admission, Refusal
 from proxy.ledger.sqlite import SqliteLedger
+from proxy.ledger.transactions import Transactions
 from proxy.ledger.writer import SIBLINGS, WITHDRAWN
 from tests.ledger.calls import (
     Caller,
@@ -77,6 +79,33 @@ async def test_among_many_the_first_waits_for_the_others(
     async with asyncio.timeout(10):
         assert all(await asyncio.gather(first, *others))
     assert ledger.batches - before == 1
+    assert ledger.unwritten == 0
+
+
+async def test_who_is_told_of_a_batch_finds_it_written(
+    ledger: SqliteLedger, caller: Caller
+) -> None:
+    key = await make_key(ledger)
+    unwritten: list[int] = []
+    ledger.tell_written(lambda: unwritten.append(ledger.unwritten))
+    await ledger.open(caller.call(key))
+    assert unwritten == [0]
+
+
+async def test_who_is_told_of_batches_hears_of_one_that_failed(
+    ledger: SqliteLedger, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await make_key(ledger)
+    told: list[None] = []
+    ledger.tell_written(lambda: told.append(None))
+
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(Transactions, "write", fail)
+    with pytest.raises(LedgerUnavailableError):
+        await ledger.open(caller.call(key))
+    assert told == [None]
     assert ledger.unwritten == 0
 
 
