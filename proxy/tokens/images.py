@@ -56,12 +56,16 @@ class Tiles:
         """Give the tokens of an image of ``size`` in pixels."""
         if detail == "low":
             return self.base
-        width, height = size
-        scale = min(1.0, _LONG_SIDE_MAX / max(size))
-        scale *= min(1.0, _SHORT_SIDE_MAX / (min(size) * scale))
-        return self.base + self.tile * (
-            _in(_TILE_PIXELS, width * scale) * _in(_TILE_PIXELS, height * scale)
-        )
+        size = _scaled(size, _LONG_SIDE_MAX / max(size))
+        width, height = _scaled(size, _SHORT_SIDE_MAX / min(size))
+        return self.base + self.tile * _in(_TILE_PIXELS, width) * _in(_TILE_PIXELS, height)
+
+
+def _scaled(size: Size, scale: float) -> Size:
+    """Scale down to whole pixels: a side that ends half a pixel over a tile needs no other."""
+    if scale >= 1:
+        return size
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _in(side: int, pixels: float) -> int:
