@@ -84,7 +84,7 @@ def test_an_address_may_tell_the_size(url: str, size: tuple[int, int] | None) ->
         ("computer-use-preview", (1, 1), "", 65 + 129),
         ("gpt-4.1-mini", (640, 480), "", 488),
         ("gpt-5.6-luna", (330, 291), "", 133),
-        ("gpt-5-nano", (640, 480), "low", 106),
+        ("gpt-5-nano", (640, 480), "low", 451),
         ("gpt-5-mini", (4000, 4000), "", 1827),
         ("gpt-5-mini", (100_000, 1), "", 1845),
     ],
