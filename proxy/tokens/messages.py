@@ -26,11 +26,12 @@ _NAMED_CHOICE = 7
 
 @dataclass(slots=True, kw_only=True)
 class Chat:
-    """One chat request while it is being counted."""
+    """One chat request while it is being counted, or a ``/responses`` one made into a chat."""
 
     count: TokenCounter
     family: Family
     model: str
+    responses: bool = False
     names: dict[object, str] = field(default_factory=dict)
     parallel: dict[object, list[str]] = field(default_factory=dict)
     schema: dict[str, object] = field(default_factory=dict)
@@ -163,7 +164,8 @@ class Chat:
         size = size_of_data_url(url) or size_in_address(url)
         if size is None:
             self.count.note("image_size_unknown")
-        return image_tokens(self.model, size, text(members(image).get("detail")))
+        detail = text(members(image).get("detail"))
+        return image_tokens(self.model, size, detail, responses=self.responses)
 
 
 def named_choice(chat: Chat, name: str) -> int:

@@ -26,6 +26,7 @@ def responses_input(chat: Chat, request: dict[str, object]) -> int:
     for member in _CONTEXT:
         if request.get(member):
             chat.count.note("stored_context_not_counted")
+    chat.responses = True
     total = chat.family.reply_opening
     total += chat.count.each(_messages(chat, request), chat.message)
     return total + _block(chat, request) + _called(request)

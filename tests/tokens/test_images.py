@@ -95,6 +95,27 @@ def test_tiles_and_patches(
     assert image_tokens(model, size, detail) == tokens
 
 
+@pytest.mark.parametrize(
+    ("model", "size", "tokens"),
+    [
+        ("gpt-5-nano", (128, 128), 24),
+        ("gpt-5-nano", (239, 178), 72),
+        ("gpt-5-nano", (1600, 1600), 2282),
+        ("gpt-5-mini", (768, 576), 519),
+        ("gpt-5-mini", (1600, 1600), 1826),
+        ("gpt-5.6-luna", (330, 291), 133),
+        ("gpt-5.4", (1600, 1600), 3001),
+        ("gpt-4.1-nano", (540, 360), 503),
+        ("o4-mini", (640, 480), 517),
+        ("gpt-4o", (512, 512), 85 + 170),
+    ],
+)
+def test_responses_bill_pictures_of_later_models_without_a_mark(
+    model: str, size: tuple[int, int], tokens: int
+) -> None:
+    assert image_tokens(model, size, "", responses=True) == tokens
+
+
 @given(
     model=st.sampled_from(["gpt-4o", "gpt-5-mini", "gpt-5.4", "o1"]),
     size=st.tuples(st.integers(1, 1 << 32), st.integers(1, 1 << 32)),

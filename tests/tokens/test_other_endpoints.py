@@ -9,6 +9,7 @@ from proxy.tokens.vocabulary import O200K, vocabulary
 from proxy.wire.answers import AnswerChoice, AnswerText
 
 TOOL = {"type": "function", "name": "now", "description": "Hello", "parameters": {}}
+PICTURE = {"type": "input_image", "image_url": "https://example.com/128x128"}
 FORMAT = {"type": "json_schema", "name": "Book", "schema": {}, "strict": True}
 
 
@@ -38,6 +39,7 @@ HELLO = {"role": "user", "content": [{"type": "input_text", "text": "Hello"}]}
         ("gpt-4o", {"input": "Hello"}, 8),
         ("gpt-4o", {"input": [HELLO], "instructions": "Hello"}, 13),
         ("gpt-5", {"input": [{"type": "reasoning", "summary": []}, HELLO]}, 7),
+        ("gpt-5-nano", {"input": [HELLO, {"role": "user", "content": [PICTURE]}]}, 7 + 4 + 24),
         ("gpt-4o", {"input": "Hello", "tools": [TOOL]}, 8 + SHOWN - 3),
         ("gpt-4o", {"input": "Hello", "instructions": "Hello", "tools": [TOOL]}, 13 + SHOWN - 3),
         ("gpt-5", {"input": "Hello", "tools": [TOOL]}, 7 + SHOWN + 3),
