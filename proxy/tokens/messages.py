@@ -165,7 +165,9 @@ class Chat:
         if size is None:
             self.count.note("image_size_unknown")
         detail = text(members(image).get("detail"))
-        return image_tokens(self.model, size, detail, responses=self.responses)
+        tokens = image_tokens(self.model, size, detail, responses=self.responses)
+        # What the family's scale makes of text is no matter of pictures.
+        return round(tokens / self.family.scale)
 
 
 def named_choice(chat: Chat, name: str) -> int:

@@ -89,10 +89,42 @@ def test_an_address_may_tell_the_size(url: str, size: tuple[int, int] | None) ->
         ("gpt-5-mini", (100_000, 1), "", 1845),
     ],
 )
-def test_tiles_and_patches(
+def test_openai_bills_tiles_or_patches(
     model: str, size: tuple[int, int] | None, detail: str, tokens: int
 ) -> None:
     assert image_tokens(model, size, detail) == tokens
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "tokens"),
+    [
+        ("grok-4-1-fast-non-reasoning", (128, 128), 256 + 1),
+        ("grok-4-1-fast-non-reasoning", (448, 449), 3 * 256 + 1),
+        ("grok-2-vision", (4000, 4000), 1792 + 1),
+        ("llama-4-scout-17b-16e-instruct", (400, 301), 3 * 145),
+        ("Llama-4-Maverick", (597, 566), 5 * 145),
+        ("claude-haiku-4-5-20251001", (128, 128), 5 * 5),
+        ("claude-haiku-4-5-20251001", (330, 291), 12 * 11),
+        ("us.anthropic.claude-3-7-sonnet-20250219-v1", (60, 30), 3 * 2),
+        ("claude-sonnet-4-5", (4000, 4000), 39 * 39),
+        ("claude-opus-4-7", (1800, 1200), 65 * 43),
+        ("claude-sonnet-5", (10_000, 10_000), 69 * 69),
+        ("sonar-pro", (330, 291), 12 * 11),
+        ("mistral-large-2512", (330, 291), 12 * 11 + 11),
+        ("qwen3-vl-flash", (330, 291), 10 * 9 + 2),
+        ("Qwen2.5-VL-72B-Instruct", (597, 566), 21 * 20 + 2),
+        ("qwen3-vl-flash", (1, 1), 1 + 2),
+        ("gemini-2.5-flash", (384, 384), 258),
+        ("gemini-2.5-flash", (960, 540), 258 * 3 * 2),
+        ("gemini-2.5-flash", (4000, 3000), 258 * 4 * 3),
+        ("gpt-oss-120b", (330, 291), 0),
+        ("pangu-vl", (330, 291), 85 + 170),
+    ],
+)
+def test_other_makers_bill_by_rules_of_their_own(
+    model: str, size: tuple[int, int], tokens: int
+) -> None:
+    assert image_tokens(model, size, "") == tokens
 
 
 @pytest.mark.parametrize(
@@ -117,14 +149,26 @@ def test_responses_bill_pictures_of_later_models_without_a_mark(
 
 
 @given(
-    model=st.sampled_from(["gpt-4o", "gpt-5-mini", "gpt-5.4", "o1"]),
+    priced=st.sampled_from(
+        [
+            ("gpt-4o", 1445),
+            ("gpt-5-mini", 1845),
+            ("gpt-5.4", 3001),
+            ("grok-4", 1793),
+            ("claude-opus-5", 4784),
+            ("mistral-large", 2 * 3025),
+            ("qwen3-vl", 2562),
+            ("gemini-2.5-pro", 258 * 12 * 12),
+        ]
+    ),
     size=st.tuples(st.integers(1, 1 << 32), st.integers(1, 1 << 32)),
     detail=st.sampled_from(["low", "high", "auto", ""]),
 )
 def test_a_picture_costs_something_and_has_a_ceiling(
-    model: str, size: tuple[int, int], detail: str
+    priced: tuple[str, int], size: tuple[int, int], detail: str
 ) -> None:
-    assert 0 < image_tokens(model, size, detail) <= 3001
+    model, most = priced
+    assert 0 < image_tokens(model, size, detail) <= most
 
 
 @given(head=st.binary(max_size=64), start=st.sampled_from([b"", PNG[:8], b"\xff\xd8", WEBP]))

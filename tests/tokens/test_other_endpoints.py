@@ -190,6 +190,17 @@ def test_anthropic_messages_need_no_system_text() -> None:
     assert estimate_input("messages", request, "claude-sonnet-4-5", "anthropic").tokens == 9
 
 
+def test_a_picture_costs_no_more_where_text_does() -> None:
+    picture = {"type": "image", "source": {"type": "url", "url": "https://example.com/280x280"}}
+    request: dict[str, object] = {"messages": [{"role": "user", "content": [picture]}]}
+    alone: dict[str, object] = {"messages": [{"role": "user", "content": []}]}
+    with_it, without = (
+        estimate_input("messages", each, "claude-sonnet-4-5", "anthropic").tokens
+        for each in (request, alone)
+    )
+    assert with_it - without == 10 * 10
+
+
 def test_other_endpoints_are_counted_by_length() -> None:
     found = estimate_input("moderations", b"12345678", "omni", "openai")
     assert (found.tokens, found.notes) == (2, ("counted_by_length",))
