@@ -137,18 +137,23 @@ def _messages_input(chat: Chat, request: dict[str, object]) -> int:
 
 
 def _blocks(content: object) -> object:
-    return [_block(members(block)) for block in content] if isinstance(content, list) else content
+    """Give a message's blocks as a chat's parts; what a tool gave back stands among them."""
+    if not isinstance(content, list):
+        return content
+    return [part for block in map(members, content) for part in _parts(block)]
 
 
-def _block(block: dict[str, object]) -> dict[str, object]:
-    """Give a content block as a chat's part; calls and results as their text."""
+def _parts(block: dict[str, object]) -> list[dict[str, object]]:
+    if block.get("type") != "tool_result":
+        return [_part(block)]
+    result = block.get("content")
+    return [{"text": text(result)}, *(_part(members(part)) for part in elements(result))]
+
+
+def _part(block: dict[str, object]) -> dict[str, object]:
     match block.get("type"):
         case "tool_use":
             return {"text": text(block.get("name")) + compact(block.get("input"))}
-        case "tool_result":
-            result = block.get("content")
-            parts = [text(members(part).get("text")) for part in elements(result)]
-            return {"text": text(result) or "".join(parts)}
         case "image":
             source = members(block.get("source"))
             url = f"data:;base64,{text(source.get('data'))}" if source.get("data") else ""

@@ -10,6 +10,11 @@ from proxy.wire.answers import AnswerChoice, AnswerText
 
 TOOL = {"type": "function", "name": "now", "description": "Hello", "parameters": {}}
 PICTURE = {"type": "input_image", "image_url": "https://example.com/128x128"}
+PICTURE_BLOCK = {
+    "type": "image",
+    "source": {"type": "url", "url": "https://example.com/280x280"},
+}
+PICTURE_RESULT = {"type": "tool_result", "content": [PICTURE_BLOCK]}
 FORMAT = {"type": "json_schema", "name": "Book", "schema": {}, "strict": True}
 
 
@@ -190,9 +195,9 @@ def test_anthropic_messages_need_no_system_text() -> None:
     assert estimate_input("messages", request, "claude-sonnet-4-5", "anthropic").tokens == 9
 
 
-def test_a_picture_costs_no_more_where_text_does() -> None:
-    picture = {"type": "image", "source": {"type": "url", "url": "https://example.com/280x280"}}
-    request: dict[str, object] = {"messages": [{"role": "user", "content": [picture]}]}
+@pytest.mark.parametrize("block", [PICTURE_BLOCK, PICTURE_RESULT])
+def test_a_picture_costs_no_more_where_text_does(block: dict[str, object]) -> None:
+    request: dict[str, object] = {"messages": [{"role": "user", "content": [block]}]}
     alone: dict[str, object] = {"messages": [{"role": "user", "content": []}]}
     with_it, without = (
         estimate_input("messages", each, "claude-sonnet-4-5", "anthropic").tokens
