@@ -15,9 +15,11 @@ _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 
 _SIZE_IN_ADDRESS: Final = re.compile(r"[/_-](\d{2,4})x(\d{2,4})(?=[/._?-]|$)")
-_WIDTH_IN_ADDRESS: Final = re.compile(r"/(\d{2,4})px-")
+_WIDTH_IN_ADDRESS: Final = re.compile(r"/(\d{2,4})px-|[?&](?:w|width)=(\d{2,4})(?=&|$)")
+_HEIGHT_IN_ADDRESS: Final = re.compile(r"[?&](?:h|height)=(\d{2,4})(?=&|$)")
+_BOX_IN_QUERY: Final = re.compile(r"[?&][a-z]+=(\d{2,4})x(\d{2,4})(?=&|$)")
 _PHOTOGRAPH: Final = 2 / 3
-"""Height by width of an image of which only the width is known."""
+"""Height by width of an image of which only one of them is known, or a square to fit into."""
 
 Size = tuple[int, int]
 
@@ -39,17 +41,33 @@ def size_of_data_url(url: str) -> Size | None:
 def size_in_address(url: str) -> Size | None:
     """Give ``(width, height)`` in pixels where a remote image's address tells it.
 
-    Image services put it there: ``/800x400``, or MediaWiki's ``/320px-Name.jpg``.
+    Image services put it there: ``/800x400``, MediaWiki's ``/320px-Name.jpg``, ``?w=800&h=400``,
+    or ``?s=612x612``, a square that the image fits into.
     """
     address = url[:2000]
     if not address.startswith(("http://", "https://")):
         return None
     if both := _SIZE_IN_ADDRESS.search(address):
         return max(1, int(both[1])), max(1, int(both[2]))
-    if wide := _WIDTH_IN_ADDRESS.search(address):
-        width = max(1, int(wide[1]))
-        return width, max(1, round(width * _PHOTOGRAPH))
-    return None
+    if (box := _BOX_IN_QUERY.search(address)) and box[1] != box[2]:
+        return max(1, int(box[1])), max(1, int(box[2]))
+    wide = box or _WIDTH_IN_ADDRESS.search(address)
+    high = None if box else _HEIGHT_IN_ADDRESS.search(address)
+    return _by_sides(_number(wide), _number(high))
+
+
+def _number(found: re.Match[str] | None) -> int:
+    return max(1, int(next(filter(None, found.groups())))) if found else 0
+
+
+def _by_sides(width: int, height: int) -> Size | None:
+    """Give a size by the sides that are known; the other one as of a photograph that lies."""
+    if not width and not height:
+        return None
+    return (
+        width or max(1, round(height / _PHOTOGRAPH)),
+        height or max(1, round(width * _PHOTOGRAPH)),
+    )
 
 
 def size_of(head: bytes) -> Size | None:
