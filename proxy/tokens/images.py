@@ -8,8 +8,12 @@ from typing import Final
 
 from proxy.tokens.image_size import Size
 
-UNKNOWN_SIZE: Final = (512, 512)
-"""What a remote image is taken for: the median of those recorded has one tile."""
+UNKNOWN_SIZE: Final = (300, 300)
+"""What a remote image is taken for that tells nothing of its size.
+
+Most of the ten recorded have, by their bills, one tile and 48 to 130 patches of 32 pixels. With
+256 to 300 pixels a side the median error over them is 14 to 16 percent; with 512 it was 91.
+"""
 
 _TILE_PIXELS: Final = 512
 _LONG_SIDE_MAX: Final = 2048

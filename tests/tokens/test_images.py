@@ -85,6 +85,7 @@ def test_an_address_may_tell_the_size(url: str, size: tuple[int, int] | None) ->
         ("gpt-4o", (100_000, 1), "", 85 + 4 * 170),
         ("gpt-4o", (9, 9), "low", 85),
         ("gpt-4o", None, "", 85 + 170),
+        ("gpt-5-mini", None, "", 10 * 10 * 1.2 + 1),
         ("gpt-4o-mini", (1, 1), "", 2833 + 5667),
         ("gpt-5", (1, 1), "", 70 + 140),
         ("o1", (1, 1), "", 75 + 150),
