@@ -63,7 +63,8 @@ class Chat:
         if family.foreign:
             return family.tools + functions_as_json(self, functions)
         total = family.tools_in_system if self.shown_in_system else family.tools
-        total += sum(family.undescribed for each in functions if not each.get("description"))
+        if not self.names:  # measured where nothing was called yet; after a call it is not so
+            total += sum(family.undescribed for each in functions if not each.get("description"))
         choice = request.get("tool_choice", request.get("function_call"))
         if choice == "none" and not family.reasons:
             total += 1

@@ -167,6 +167,13 @@ def test_tool_history(model: str, messages: list[dict[str, Any]], tokens: int) -
     assert counted(model, *messages) == tokens
 
 
+def test_a_function_without_description_counts_alike_once_one_was_called() -> None:
+    called = {"role": "assistant", "tool_calls": [CALL]}
+    plain = counted("gpt-5", HELLO, called, RESULT, tools=[TOOL])
+    described = counted("gpt-5", HELLO, called, RESULT, tools=[DESCRIBED])
+    assert described - plain == 2
+
+
 def test_parallel_results_are_one_json_list() -> None:
     calls = {"role": "assistant", "tool_calls": [CALL, OTHER]}
     alone = counted("gpt-4o-mini", HELLO, calls)
