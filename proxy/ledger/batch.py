@@ -10,6 +10,7 @@ from proxy.ledger.port import Admission, OpenCall, Refusal, Settlement
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
+MANY_TO_ONE = 4
 Change = Callable[[sqlite3.Connection], object]
 """A change that operators or upkeep make: one transaction of its own, its value the outcome."""
 
@@ -61,3 +62,19 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.opens.items) + len(self.settles.items) + len(self.changes.items)
+
+    def without_the_few(self) -> "Batch | None":
+        """Take out the openings among many settlements, or the other way round, as a batch.
+
+        None, and nothing, where neither is few beside the other, or where changes wait.
+        """
+        opens, settles = len(self.opens.items), len(self.settles.items)
+        few, many = sorted((opens, settles))
+        if not few or few * MANY_TO_ONE > many or self.changes.items:
+            return None
+        rest = Batch()
+        if opens == few:
+            self.opens, rest.opens = rest.opens, self.opens
+        else:
+            self.settles, rest.settles = rest.settles, self.settles
+        return rest

@@ -2,7 +2,9 @@
 
 Alone, a request is written at once. Where many are open and writes come often, the first waits
 for the others, up to :data:`GATHER_S` since the last batch, so that more of them share one fsync
-(PostgreSQL's ``commit_delay`` and ``commit_siblings``).
+(PostgreSQL's ``commit_delay`` and ``commit_siblings``). What is few in such a batch, openings among
+settlements or the other way round, waits once more: it finds its like in the next one, and a batch
+of one kind takes half the statements.
 """
 
 import asyncio
@@ -67,6 +69,7 @@ class GroupWriter:
         self._began_s = 0.0
         self._sleeper: asyncio.Future[None] | None = None
         self._wanted = 1
+        self._gathered = self._left_some = False
         self._unsettled: set[int] = set()
         self._rate = RecentRate(RATE_WINDOW_S)
         self._refusing: str | None = None
@@ -166,7 +169,8 @@ class GroupWriter:
                 self._sleeper = None
                 self._began_s = self._loop.time()
                 continue
-            if self._rate.per_s >= OFTEN_PER_S and not self._pending.changes.items:
+            self._gathered = self._rate.per_s >= OFTEN_PER_S and not self._pending.changes.items
+            if self._gathered:
                 await self._gather()
             await self._write()
 
@@ -183,8 +187,15 @@ class GroupWriter:
             timer.cancel()
         self._wanted = 1
 
+    def _left(self, batch: Batch) -> Batch:
+        """Take out of a gathered batch what waits for the next one: nothing waits twice."""
+        wait = self._gathered and not self._left_some and self._task is not None
+        left = batch.without_the_few() if wait else None
+        self._left_some = left is not None
+        return left or Batch()
+
     async def _write(self) -> None:
-        batch, self._pending = self._pending, Batch()
+        batch, self._pending = self._pending, self._left(self._pending)
         self._writing = batch
         self._in_writing = len(batch)
         self._began_s = self._loop.time()

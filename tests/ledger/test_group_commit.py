@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from proxy.core.usage import RequestState
 from proxy.errors import LedgerUnavailableError
 from proxy.ledger import writer
+from proxy.ledger.batch import MANY_TO_ONE
 from proxy.ledger.connection import LedgerConnection
 from proxy.ledger.locks import WriteLock
 from proxy.ledger.port import Admission, Refusal
@@ -80,6 +82,63 @@ async def test_among_many_the_first_waits_for_the_others(
         assert all(await asyncio.gather(first, *others))
     assert ledger.batches - before == 1
     assert ledger.unwritten == 0
+
+
+@pytest.mark.parametrize(
+    ("openings", "settlements", "batches"),
+    [
+        pytest.param(MANY_TO_ONE, 1, 2, id="a settlement among openings"),
+        pytest.param(1, MANY_TO_ONE, 2, id="an opening among settlements"),
+        pytest.param(MANY_TO_ONE - 1, 1, 1, id="not so few"),
+        pytest.param(MANY_TO_ONE, 0, 1, id="all of one kind"),
+    ],
+)
+async def test_the_few_of_a_gathered_batch_wait_for_the_next(
+    ledger: SqliteLedger,
+    caller: Caller,
+    monkeypatch: pytest.MonkeyPatch,
+    openings: int,
+    settlements: int,
+    batches: int,
+) -> None:
+    key = await make_key(ledger)
+    opened = [caller.call(key) for _ in range(settlements)]
+    await asyncio.gather(*(ledger.open(call) for call in opened))
+    monkeypatch.setattr(writer, "OFTEN_PER_S", 0)
+    monkeypatch.setattr(writer, "GATHER_S", 0)
+    before = ledger.batches
+    opens = [ledger.open(caller.call(key)) for _ in range(openings)]
+    settles = [ledger.settle(settlement(call)) for call in opened]
+    assert all(await asyncio.gather(*opens, *settles))
+    assert ledger.batches - before == batches
+
+
+async def test_nothing_waits_for_a_next_batch_twice(
+    ledger: SqliteLedger, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await make_key(ledger)
+    call = caller.call(key)
+    await ledger.open(call)
+    monkeypatch.setattr(writer, "OFTEN_PER_S", 0)
+    monkeypatch.setattr(writer, "GATHER_S", 0)
+    opens: list[Awaitable[Admission | Refusal]] = []
+
+    def open_many() -> None:
+        opens.extend(ledger.open(caller.call(key)) for _ in range(MANY_TO_ONE))
+
+    ledger.tell_written(lambda: asyncio.run_coroutine_threadsafe(_call(open_many), loop).result())
+    loop = asyncio.get_running_loop()
+    before = ledger.batches
+    open_many()
+    settled = ledger.settle(settlement(call))
+    assert await settled
+    assert ledger.batches - before == 2
+    ledger.tell_written(lambda: None)
+    await asyncio.gather(*opens)
+
+
+async def _call(function: Callable[[], None]) -> None:
+    function()
 
 
 async def test_who_is_told_of_a_batch_finds_it_written(
