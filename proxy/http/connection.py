@@ -60,7 +60,8 @@ class ServerConnection(asyncio.Protocol):
         self._lingering = False
         self._head_bytes = 0
         self._trailer_bytes = 0
-        self._url = b""
+        self._url = self._last_url = b""
+        self._target = ("/", "")
         self._headers: Headers = []
         self._pace = BodyPace()
         self._known = KnownHeaders()
@@ -258,15 +259,15 @@ class ServerConnection(asyncio.Protocol):
             if self._is_too_large(size):
                 raise head_too_large(self._limits.head_bytes)
         fields, memo, length = self._known.look_up(self._headers)
-        path, _, query = self._url.partition(b"?")
-        if not path.startswith(b"/"):
-            path = httptools.parse_url(self._url).path or b"/"
+        if self._url != self._last_url:
+            self._last_url, self._target = self._url, _target(self._url)
+        path, query = self._target
         if not parser.should_keep_alive():
             self.keep_alive = False
         return RequestHead(
             method=parser.get_method().decode("ascii"),
-            path=path.decode("latin-1"),
-            query=query.decode("latin-1"),
+            path=path,
+            query=query,
             headers=self._headers,
             fields=fields,
             http_minor=0 if parser.get_http_version() == "1.0" else 1,
@@ -390,3 +391,11 @@ class ServerConnection(asyncio.Protocol):
         if self._current is None and not self._waiting:
             self.write(render_bytes(error))
         self.close()
+
+
+def _target(url: bytes) -> tuple[str, str]:
+    """Split a request's target into path and query; proxies are sent whole addresses."""
+    path, _, query = url.partition(b"?")
+    if not path.startswith(b"/"):
+        path = httptools.parse_url(url).path or b"/"
+    return path.decode("latin-1"), query.decode("latin-1")

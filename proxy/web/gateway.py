@@ -268,30 +268,31 @@ class Gateway:
         asked: bool,
         ours: bool,
     ) -> bytes:
+        lines = self._upward_lines(upstream, head, model, asked=asked, ours=ours)
+        if head.length_unknown and body is None:
+            return b"%bTransfer-Encoding: chunked\r\n\r\n" % lines
+        length = len(body) if body is not None else head.content_length or 0
+        if length or head.method not in _BODILESS:
+            return b"%bContent-Length: %d\r\n\r\n" % (lines, length)
+        return b"%b\r\n" % lines
+
+    def _upward_lines(
+        self, upstream: Upstream, head: RequestHead, model: str, *, asked: bool, ours: bool
+    ) -> bytes:
+        """Write all but the length: the same for most requests of a connection."""
+        what = (upstream, asked, ours, head.method, head.path, head.query, model)
+        last: tuple[object, bytes] | None = head.memo.get(_LINES)
+        if last is not None and last[0] == what:
+            return last[1]
         query = _without_secrets(head.query) if self._managed else head.query
         target = upstream.target(head.path, query, model)
         line = f"{head.method} {target} HTTP/1.1\r\n".encode("latin-1")
-        lines = self._upward_headers(upstream, head, asked=asked, ours=ours)
-        if head.length_unknown and body is None:
-            return b"%b%bTransfer-Encoding: chunked\r\n\r\n" % (line, lines)
-        length = len(body) if body is not None else head.content_length or 0
-        if length or head.method not in _BODILESS:
-            return b"%b%bContent-Length: %d\r\n\r\n" % (line, lines, length)
-        return b"%b%b\r\n" % (line, lines)
-
-    def _upward_headers(
-        self, upstream: Upstream, head: RequestHead, *, asked: bool, ours: bool
-    ) -> bytes:
-        """Write all headers but the length: the same for most requests of a connection."""
-        known: bytes | None = head.memo.get((upstream, asked, ours))
-        if known is not None:
-            return known
         headers = upward(head, credentials=upstream.credentials, edited=asked, rewritten=ours)
         if upstream.kind is UpstreamKind.ANTHROPIC and b"anthropic-version" not in head.fields:
             headers.append((b"anthropic-version", ANTHROPIC_VERSION))
         host = (b"Host", upstream.pool.origin.authority)
-        lines = b"".join([b"%b: %b\r\n" % pair for pair in (host, *headers)])
-        head.memo[upstream, asked, ours] = lines
+        lines = b"".join([line, *(b"%b: %b\r\n" % pair for pair in (host, *headers))])
+        head.memo[_LINES] = what, lines
         return lines
 
     def _record(self, exchange: Exchange, opened_at_us: int, noted: "_Noted") -> None:
@@ -325,6 +326,10 @@ class _Noted(msgspec.Struct, kw_only=True):
     measurement: Measurement | None = None
 
 
+_SECRET = "secret"
+_LINES = "lines"
+"""What is remembered with the headers of a connection's last request."""
+
 _OPEN = ", ".join(
     f"{row.method} {row.path}{' (WebSocket)' if row.socket else ''}"
     for row in ENDPOINTS
@@ -350,7 +355,10 @@ def _attempt(head: RequestHead) -> int:
 
 def _secret(head: RequestHead) -> bytes | None:
     """Return the key that a client shows: in a header, or where browsers put it for a socket."""
-    return bearer_secret(head.fields) or subprotocol_secret(head)
+    secret: bytes | None = head.memo.get(_SECRET)
+    if secret is None:
+        secret = head.memo[_SECRET] = bearer_secret(head.fields)
+    return secret or subprotocol_secret(head)
 
 
 def _prefix(secret: bytes | None) -> str:

@@ -77,19 +77,30 @@ def read_bounds(
     tools = text and not words.isdisjoint(_TOOLS)
     hosted = tools and (seen is None or any(word in seen for word in _HOSTED))
     members = _read(seen) if hosted or endpoint.name != "chat.completions" else None
+    referenced = media or not words.isdisjoint(_REFERENCES)
+    outputs = _outputs(endpoint, facts, members)
+    long_cache = not words.isdisjoint(_LONG_CACHE)
+    calls = _tool_calls(members) if hosted else 0
+    tier = facts.service_tier
+    limit = facts.max_output_tokens
+    if text:  # by place: to name each would take as long as all that was looked at
+        return Bounds(
+            model, False, length, referenced, outputs, limit, tier, media, long_cache, calls
+        )  # fmt: skip
+    measures = _measures(endpoint, facts, length, shape)
     return Bounds(
-        model=model,
-        body_bytes=length,
-        referenced=media or not words.isdisjoint(_REFERENCES),
-        outputs=_outputs(endpoint, facts, members),
-        output_limit=facts.max_output_tokens,
-        service_tier=facts.service_tier,
-        media=media,
-        long_cache=not words.isdisjoint(_LONG_CACHE),
-        tool_calls=_tool_calls(members) if hosted else 0,
-        images=0 if text else _images(endpoint, facts, shape),
-        characters=0 if text else _characters(endpoint, length, shape),
-        audio_us=0 if text else _audio_us(endpoint, length, shape),
+        model, False, length, referenced, outputs, limit, tier, media, long_cache, calls, *measures
+    )  # fmt: skip
+
+
+def _measures(
+    endpoint: Endpoint, facts: RequestFacts, length: int, shape: RequestShape | None
+) -> tuple[int, int, int]:
+    """Return the images, the characters and the microseconds of audio that it may be billed by."""
+    return (
+        _images(endpoint, facts, shape),
+        _characters(endpoint, length, shape),
+        _audio_us(endpoint, length, shape),
     )
 
 
