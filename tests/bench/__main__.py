@@ -18,7 +18,6 @@ from tests.bench.upstreams import start_upstreams
 _CAN_NOT_RUN = 2
 _FILES = 12_000
 _DIRECTORY = "/var/tmp"  # noqa: S108 - mkdtemp makes the name; /tmp may be memory
-_QUICK_SECONDS = 5.0
 
 _GROUPS: dict[str, Callable[[Bench], None]] = {
     "requests": costs.requests,
@@ -59,7 +58,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=1, help="a must counts as met if all meet it")
     parser.add_argument("--quick", action="store_true", help="CPU of requests and chunks only")
     parser.add_argument("--only", nargs="+", choices=_GROUPS, help="some of the groups of rows")
-    parser.add_argument("--seconds", type=float, default=6.0, help="for each request figure")
+    parser.add_argument("--turns", type=int, default=5, help="of nginx and Weighbridge, for CPU")
     parser.add_argument(
         "--directory", default=_DIRECTORY, help="where ledgers are kept: a real disk, not tmpfs"
     )
@@ -78,7 +77,7 @@ def _one_run(directory: Path, asked: argparse.Namespace) -> Figures:
         constant, streams = start_upstreams(stage)
         bench = Bench(stage, constant, streams, figures, _say)
         bench.budget_usd = asked.budget
-        bench.seconds = min(asked.seconds, _QUICK_SECONDS) if asked.quick else asked.seconds
+        bench.turns = asked.turns
         for name, measure in _chosen(asked).items():
             _say(f"{name} …")
             before = len(stage.programs)

@@ -1,21 +1,37 @@
-"""The rows of CPU: of a request (work A), of a streamed chunk (work B), and over TLS."""
+"""The rows of CPU: of a request (work A), of a streamed chunk (work B), and over TLS.
 
-from collections.abc import Callable, Iterable
+nginx and Weighbridge take turns, a few seconds each, and the median of a program's turns is its
+cost: what else the machine does comes and goes, and meets both. Others get one turn each.
+"""
+
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 from tests.bench import load, programs
 from tests.bench.bodies import request_body
 from tests.bench.load import LoadFailedError
 from tests.bench.programs import Subject
 from tests.bench.run import CHUNKS, Bench, stop
-from tests.bench.upstreams import Upstream, start_constant_upstream, start_tls_upstreams
+from tests.bench.upstreams import (
+    Upstream,
+    start_constant_upstream,
+    start_stream_upstream,
+    start_tls_upstreams,
+)
 
+_TURN_S = 2.0
+_ROUNDS = 2
+"""How long a program's turn takes: seconds of requests, rounds of streams."""
 _STREAMS = 200
 _STREAMS_OF_THE_SLOW = 10
 _JUDGED = frozenset({"nginx", "Weighbridge"})
 _SLOW = frozenset({"LiteLLM"})
 """Whose core would be full with 200 streams: figures of a program that can't keep up are none."""
+
+
+Cost = Callable[[Subject], float]
 
 
 def requests(bench: Bench) -> None:
@@ -29,9 +45,11 @@ def measure_requests(bench: Bench, connections: tuple[int, ...]) -> None:
     # an upstream for the others, so that the count of ours is of ours alone
     others = bench.others(start_constant_upstream(bench.stage))
     with bench.weighbridge(bench.constant) as ours:
+        for subject in (*others, ours):
+            load.one(subject, body.read_bytes())
         for count in connections:
-            cost = partial(_cpu_per_request, bench, body, count)
-            costs = _costs(bench, (*others, ours), cost)
+            cost = partial(_cpu_per_request, body, count)
+            costs = _costs(bench, (*others, ours), cost, f"a request, {count} connection(s)")
             bench.figures.ratio(f"request_{count}", costs)
     stop(others)
 
@@ -43,13 +61,17 @@ def chunks(bench: Bench) -> None:
 
 def measure_chunks(bench: Bench, rows: tuple[str, ...]) -> None:
     """Work B for these rows."""
-    others = bench.others(bench.streams)
-    bare = _costs(bench, others, lambda s: cpu_per_chunk(bench, s, usage=True))
-    stop(others)
+    others = bench.others(start_stream_upstream(bench.stage))
     for row in rows:
+        asked = row == "chunk_asked"
         with bench.weighbridge(bench.streams) as ours:
-            cost = cpu_per_chunk(bench, ours, usage=row == "chunk_asked")
-            bench.figures.ratio(row, {**bare, ours.name: cost})
+
+            def cost(subject: Subject, ours: Subject = ours, asked: bool = asked) -> float:
+                return cpu_per_chunk(bench, subject, usage=asked or subject is not ours)
+
+            what = f"a chunk, usage {'' if asked else 'not '}asked for"
+            bench.figures.ratio(row, _costs(bench, (*others, ours), cost, what))
+    stop(others)
 
 
 def tls(bench: Bench) -> None:
@@ -59,71 +81,70 @@ def tls(bench: Bench) -> None:
         return
     constant, streams = secured
     body = bench.body("request", request_body())
-    work: tuple[tuple[str, Upstream, Callable[[Subject], float]], ...] = (
-        ("tls_request", constant, lambda s: _cpu_per_request(bench, body, 32, s)),
-        ("tls_chunk", streams, lambda s: cpu_per_chunk(bench, s, usage=False)),
+    work: tuple[tuple[str, Upstream, Cost], ...] = (
+        ("tls_request", constant, partial(_cpu_per_request, body, 32)),
+        ("tls_chunk", streams, lambda s: cpu_per_chunk(bench, s, usage=s.name != "Weighbridge")),
     )
     for row, upstream, cost in work:
         bare = programs.start_nginx_proxy(bench.stage, upstream)
-        costs = {bare.name: cost(bare)}
+        costs = _costs(bench, (bare,), cost, f"over TLS ({row})")
         stop([bare])
         with bench.weighbridge(upstream) as ours:
-            bench.figures.ratio(row, {**costs, ours.name: cost(ours)})
+            costs |= _costs(bench, (ours,), cost, f"over TLS ({row})")
+        bench.figures.ratio(row, costs)
 
 
-def _costs(
-    bench: Bench, subjects: Iterable[Subject], cost: Callable[[Subject], float]
-) -> dict[str, float]:
-    """Return each one's cost; who is only compared with, and fails, is left out."""
-    costs = {}
-    for subject in subjects:
-        try:
-            costs[subject.name] = cost(subject)
-        except LoadFailedError as failure:
-            if subject.name in _JUDGED:
-                raise
-            bench.say(f"{subject.name} is left out: {failure}")
-    return costs
+def _costs(bench: Bench, subjects: Sequence[Subject], cost: Cost, what: str) -> dict[str, float]:
+    """Return each one's median cost; who is only compared with, and fails, is left out."""
+    turns: dict[str, list[float]] = {}
+    for turn in range(1 + bench.turns):
+        for subject in subjects:
+            left_out = turn and subject.name not in turns
+            if left_out or (turn > 1 and subject.name not in _JUDGED):
+                continue
+            try:
+                cost_us = cost(subject)
+            except LoadFailedError as failure:
+                if subject.name in _JUDGED:
+                    raise
+                bench.say(f"{subject.name} is left out: {failure}")
+                turns.pop(subject.name, None)
+            else:
+                # the first turn is the warming-up
+                turns.setdefault(subject.name, []).extend([cost_us] if turn else [])
+    for name, costs_us in turns.items():
+        text = ", ".join(f"{cost_us:.1f}" for cost_us in costs_us)
+        bench.say(f"{name}: {median(costs_us):.1f} µs {what} ({text})")
+    return {name: median(costs_us) for name, costs_us in turns.items()}
 
 
-def _cpu_per_request(bench: Bench, body: Path, connections: int, subject: Subject) -> float:
-    load.one(subject, body.read_bytes())
-    load.wrk(subject, body, connections=connections, seconds=2)
+def _cpu_per_request(body: Path, connections: int, subject: Subject) -> float:
     before_us = subject.running.cpu_us()
-    finished = load.wrk(subject, body, connections=connections, seconds=bench.seconds)
-    cost_us = (subject.running.cpu_us() - before_us) / finished
-    bench.say(f"{subject.name}: {cost_us:.1f} µs a request, {connections} connection(s)")
-    return cost_us
+    finished = load.wrk(subject, body, connections=connections, seconds=_TURN_S)
+    return (subject.running.cpu_us() - before_us) / finished
 
 
 def cpu_per_chunk(
-    bench: Bench, subject: Subject, *, usage: bool, connections: int = _STREAMS, rounds: int = 3
+    bench: Bench, subject: Subject, *, usage: bool, connections: int = _STREAMS
 ) -> float:
     """Return the CPU of a streamed chunk, in microseconds; ``usage``: the client asks for it."""
     if subject.name in _SLOW:
         connections = min(connections, _STREAMS_OF_THE_SLOW)
-
-    def run(times: int) -> load.Heard:
-        running = load.closed_loop(
-            bench.stage,
-            subject,
-            bench.stream(usage=usage),
-            connections=connections,
-            rounds=times,
-            chunks=CHUNKS,
-            usage=usage,
-            starts_per_second=400,
-            seconds=3.0 * times + 1,
-        )
-        heard = running.heard()
-        # LiteLLM writes its own chunks: only what must be transparent is held to that
-        return heard.whole() if subject.name in _JUDGED else heard
-
-    run(1)
     before_us = subject.running.cpu_us()
-    heard = run(rounds)
+    heard = load.closed_loop(
+        bench.stage,
+        subject,
+        bench.stream(usage=usage),
+        connections=connections,
+        rounds=_ROUNDS,
+        chunks=CHUNKS,
+        usage=usage,
+        starts_per_second=400,
+        seconds=3.0 * _ROUNDS + 1,
+    ).heard()
+    # LiteLLM writes its own chunks: only what must be transparent is held to that
+    if subject.name in _JUDGED:
+        heard.whole()
     if not heard.chunks:
         raise LoadFailedError(heard.complaint)
-    cost_us = (subject.running.cpu_us() - before_us) / heard.chunks
-    bench.say(f"{subject.name}: {cost_us:.1f} µs a chunk, usage {'' if usage else 'not '}asked for")
-    return cost_us
+    return (subject.running.cpu_us() - before_us) / heard.chunks

@@ -49,8 +49,8 @@ class Bench:
     streams: StreamUpstream
     figures: Figures
     say: Callable[[str], None]
-    seconds: float = 6.0
-    """How long each figure of work A is measured."""
+    turns: int = 5
+    """How often each program's CPU is measured, in turn with the others'."""
     budget_usd: str | None = None
     """What the subscription of each ledger may spend in a period."""
     started: int = 0

@@ -20,7 +20,7 @@ def stream_memory(bench: Bench) -> None:
     if count < 5000:
         bench.say(f"only {count} streams are opened: the limit of open files is too low")
     with bench.weighbridge(bench.streams) as ours:
-        cpu_per_chunk(bench, ours, usage=False, connections=20, rounds=1)
+        cpu_per_chunk(bench, ours, usage=False, connections=20)
         idle_bytes = ours.running.rss_bytes()
         running = load.closed_loop(
             bench.stage,

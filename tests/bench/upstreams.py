@@ -83,12 +83,17 @@ Upstream = StreamUpstream | ConstantUpstream
 
 def start_upstreams(stage: Stage) -> tuple[ConstantUpstream, StreamUpstream]:
     """Start both upstreams beside the load."""
-    (stage.directory / "answer.json").write_bytes(ANSWER)
-    stream_port = free_port()
-    command = [stage.directory / "upstream", str(stream_port), stage.directory / "answer.json"]
-    started = stage.start("upstream", command, core=CORE_OF_LOAD)
-    await_port(started, stream_port)
-    return start_constant_upstream(stage), StreamUpstream(port=stream_port, count_port=stream_port)
+    return start_constant_upstream(stage), start_stream_upstream(stage)
+
+
+def start_stream_upstream(stage: Stage) -> StreamUpstream:
+    """Start an upstream that streams, with a count of its own."""
+    answer = stage.directory / "answer.json"
+    answer.write_bytes(ANSWER)
+    port = free_port()
+    command = [stage.directory / "upstream", str(port), answer]
+    await_port(stage.start(f"streams-{port}", command, core=CORE_OF_LOAD), port)
+    return StreamUpstream(port=port, count_port=port)
 
 
 def start_constant_upstream(stage: Stage) -> ConstantUpstream:
