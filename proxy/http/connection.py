@@ -11,7 +11,7 @@ import httptools
 from proxy.errors import ClientError
 from proxy.http.exchange import Exchange
 from proxy.http.held import HeldBytes
-from proxy.http.known import KnownHeaders
+from proxy.http.known import KnownHead
 from proxy.http.pace import BodyPace, unsent_bytes
 from proxy.http.refusals import body_too_slow, head_too_large, malformed
 from proxy.http.render import render_bytes
@@ -60,11 +60,10 @@ class ServerConnection(asyncio.Protocol):
         self._lingering = False
         self._head_bytes = 0
         self._trailer_bytes = 0
-        self._url = self._last_url = b""
-        self._target = ("/", "")
+        self._url = b""
         self._headers: Headers = []
         self._pace = BodyPace()
-        self._known = KnownHeaders()
+        self._known = KnownHead()
         self._read_by_s = math.inf
         self._write_by_s = math.inf
         self._unsent_bytes = 0
@@ -259,9 +258,7 @@ class ServerConnection(asyncio.Protocol):
             if self._is_too_large(size):
                 raise head_too_large(self._limits.head_bytes)
         fields, memo, length = self._known.look_up(self._headers)
-        if self._url != self._last_url:
-            self._last_url, self._target = self._url, _target(self._url)
-        path, query = self._target
+        path, query = self._known.target(self._url)
         if not parser.should_keep_alive():
             self.keep_alive = False
         return RequestHead(
@@ -391,11 +388,3 @@ class ServerConnection(asyncio.Protocol):
         if self._current is None and not self._waiting:
             self.write(render_bytes(error))
         self.close()
-
-
-def _target(url: bytes) -> tuple[str, str]:
-    """Split a request's target into path and query; proxies are sent whole addresses."""
-    path, _, query = url.partition(b"?")
-    if not path.startswith(b"/"):
-        path = httptools.parse_url(url).path or b"/"
-    return path.decode("latin-1"), query.decode("latin-1")

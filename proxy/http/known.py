@@ -1,20 +1,35 @@
-"""The headers of a connection's last request: most clients send the same ones again."""
+"""The head of a connection's last request: most clients send the same one again."""
 
 from typing import Any
+
+import httptools
 
 from proxy.wire.headers import Headers
 
 
-class KnownHeaders:
-    """Remembers headers by all but the length, and what was worked out of them."""
+class KnownHead:
+    """Remembers headers by all but the length, the target, and what was worked out of them."""
 
-    __slots__ = ("_fields", "_headers", "_length_at", "_memo")
+    __slots__ = ("_fields", "_headers", "_length_at", "_memo", "_target", "_url")
 
     def __init__(self) -> None:
         self._headers: Headers = []
         self._fields: dict[bytes, bytes] = {}
         self._memo: dict[object, Any] = {}
         self._length_at = -1
+        self._url = b"/"
+        self._target = ("/", "")
+
+    def target(self, url: bytes) -> tuple[str, str]:
+        """Return a target's path and query; httptools' errors where it is none."""
+        if url != self._url:
+            path, _, query = url.partition(b"?")
+            if not path.startswith(b"/"):
+                # a whole address, as proxies are sent it
+                path = httptools.parse_url(url).path or b"/"
+            self._target = path.decode("latin-1"), query.decode("latin-1")
+            self._url = url
+        return self._target
 
     def look_up(self, headers: Headers) -> tuple[dict[bytes, bytes], dict[object, Any], int | None]:
         """Return fields and memo, the last request's if its headers were the same; the length."""

@@ -326,7 +326,7 @@ class _Noted(msgspec.Struct, kw_only=True):
     measurement: Measurement | None = None
 
 
-_SECRET = "secret"
+_SHOWN = "shown"
 _LINES = "lines"
 """What is remembered with the headers of a connection's last request."""
 
@@ -355,9 +355,9 @@ def _attempt(head: RequestHead) -> int:
 
 def _secret(head: RequestHead) -> bytes | None:
     """Return the key that a client shows: in a header, or where browsers put it for a socket."""
-    secret: bytes | None = head.memo.get(_SECRET)
+    secret: bytes | None = head.memo.get(_SHOWN)
     if secret is None:
-        secret = head.memo[_SECRET] = bearer_secret(head.fields)
+        secret = head.memo[_SHOWN] = bearer_secret(head.fields)
     return secret or subprotocol_secret(head)
 
 

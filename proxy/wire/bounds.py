@@ -38,6 +38,7 @@ _HOSTED: Final = (
     b'"computer', b'"image_generation"', b'"web_fetch', b'"shell"', b'"tool_search',
 )  # fmt: skip
 _NONE: Final[frozenset[bytes]] = frozenset()
+_NO_MEASURES: Final = (0, 0, 0)
 _OBJECT: Final = (b"{", b" ", b"\n", b"\r", b"\t")
 _ESCAPED: Final = re.compile(rb"\\u00[5-7]")
 """Names can be written with escapes; no letter needs one, so whoever does is taken to hide one."""
@@ -82,15 +83,12 @@ def read_bounds(
     long_cache = not words.isdisjoint(_LONG_CACHE)
     calls = _tool_calls(members) if hosted else 0
     tier = facts.service_tier
-    limit = facts.max_output_tokens
-    if text:  # by place: to name each would take as long as all that was looked at
-        return Bounds(
-            model, False, length, referenced, outputs, limit, tier, media, long_cache, calls
-        )  # fmt: skip
-    measures = _measures(endpoint, facts, length, shape)
+    limit, free = facts.max_output_tokens, False
+    measures = _NO_MEASURES if text else _measures(endpoint, facts, length, shape)
+    # By place: to name each would take as long as all that was looked at.
     return Bounds(
-        model, False, length, referenced, outputs, limit, tier, media, long_cache, calls, *measures
-    )  # fmt: skip
+        model, free, length, referenced, outputs, limit, tier, media, long_cache, calls, *measures
+    )
 
 
 def _measures(
