@@ -22,8 +22,8 @@ def ended(pid: int) -> bool:
     """Tell whether a process is no more, or has only its status left."""
     try:
         return ") Z " in Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return True
+    except (FileNotFoundError, ProcessLookupError):
+        return True  # it went before the look, or during it
 
 
 def serving(proxy: ProxyProcess, count: int) -> list[int]:
