@@ -147,10 +147,14 @@ FAMILIES: Final = (
 """In order; the first whose pattern matches the model's start is its family."""
 
 
+LONGEST_NAME: Final = 100
+"""No model's is longer; clients may send any, and each picture is matched against many patterns."""
+
+
 def bare_model(model: str) -> str:
     """Take a provider's prefix and a fine-tune's wrapping off: ``ft:gpt-4o:acme::1`` is gpt-4o."""
     name = model.rsplit("/", 1)[-1]
-    return name.removeprefix("ft:").split(":", 1)[0]
+    return name.removeprefix("ft:").split(":", 1)[0][:LONGEST_NAME]
 
 
 def family_of(model: str) -> Family:

@@ -160,7 +160,12 @@ _OTHERS: Final[tuple[_Price, ...]] = (
     Patches(pattern=_anywhere("gpt-oss"), multiplier=0, mark=0),
     Overviewed(pattern=_anywhere("grok"), side=448, tile=256, most=6, mark=1),
     Overviewed(pattern=_anywhere("llama-?4"), side=336, tile=145, most=16),
-    Patches(pattern=_anywhere(r"claude-(opus-4-[7-9]|[a-z]+-[5-9])"), side=28, most=4784, mark=0),
+    Patches(
+        pattern=_anywhere(r"claude-(opus-4[-.]([7-9]|\d\d(?!\d))|[a-z]+-[5-9])"),
+        side=28,
+        most=4784,
+        mark=0,
+    ),
     Patches(pattern=_anywhere("claude|sonar"), side=28, most=1568, mark=0),
     Patches(pattern=_anywhere("(mi|mini|magi|pix)stral"), side=28, most=3025, mark=0, row_mark=1),
     Patches(pattern=_anywhere("qwen-?2"), side=28, most=1280, mark=2, nearest=True),

@@ -167,8 +167,8 @@ class Chat:
             self.count.note("image_size_unknown")
         detail = text(members(image).get("detail"))
         tokens = image_tokens(self.model, size, detail, responses=self.responses)
-        # What the family's scale makes of text is no matter of pictures.
-        return round(tokens / self.family.scale)
+        # What the family's scale makes of a chat's text is no matter of pictures.
+        return tokens if self.responses else round(tokens / self.family.scale)
 
 
 def named_choice(chat: Chat, name: str) -> int:

@@ -99,6 +99,12 @@ def test_deep_schemas_do_not_raise() -> None:
     assert found.notes == ("counted_by_length",)
 
 
+def test_a_long_name_of_a_model_costs_no_more_with_each_picture() -> None:
+    pictures = [{"type": "image_url"}] * 12_000
+    found = estimate_input("chat.completions", chat(pictures), "a" * 500_000, "openai")
+    assert found.tokens > 12_000 * 255
+
+
 def test_very_many_messages_are_extrapolated() -> None:
     body = b'{"messages":[' + b",".join([b'{"role":"user"}'] * 100_000) + b"]}"
     found = estimate_input("chat.completions", body, "gpt-4o", "openai")

@@ -206,6 +206,18 @@ def test_a_picture_costs_no_more_where_text_does(block: dict[str, object]) -> No
     assert with_it - without == 10 * 10
 
 
+def test_a_picture_costs_the_same_in_responses() -> None:
+    url = "https://example.com/280x280"
+    part = {"type": "input_image", "image_url": url}
+    request: dict[str, object] = {"input": [{"role": "user", "content": [part]}]}
+    alone: dict[str, object] = {"input": [{"role": "user", "content": []}]}
+    with_it, without = (
+        estimate_input("responses", each, "claude-sonnet-4-5", "anthropic").tokens
+        for each in (request, alone)
+    )
+    assert with_it - without == 10 * 10
+
+
 def test_other_endpoints_are_counted_by_length() -> None:
     found = estimate_input("moderations", b"12345678", "omni", "openai")
     assert (found.tokens, found.notes) == (2, ("counted_by_length",))
