@@ -48,15 +48,17 @@ class Alarm:
         self._rung.acquire()
         self._resting = False
 
-    def rest(self, seconds: float) -> bool:
-        """Rest so long, or until it rings; say whether it rang."""
-        self._resting = True
-        rang = self._rung.acquire(timeout=seconds)
+    def rest(self, seconds: float, needless: Callable[[], bool]) -> bool:
+        """Rest so long, or until it rings, unless that is ``needless``; say whether it rang."""
+        self._resting = True  # first: what rings from here on is heard
+        rang = False
+        if not needless():
+            rang = self._rung.acquire(timeout=seconds)
         self._resting = False
         return rang
 
     def ring(self) -> None:
-        """End the rest, if there is one. Only one thread may ring."""
+        """End the rest, if there is one or is to be one. Only one thread may ring."""
         if self._resting and self._rung.locked():
             self._rung.release()
 
@@ -87,8 +89,11 @@ class Moderation:
     def _end_round(self) -> None:
         pieces, self._pieces = self._pieces, 0
         rest_s = self._moderator.rest_s(pieces, time.monotonic())
-        if rest_s and self._in_hand() <= 0:
-            self._alarm.rest(rest_s)
+        if rest_s:
+            self._alarm.rest(rest_s, self._needed)
+
+    def _needed(self) -> bool:
+        return self._in_hand() > 0
 
     def wake(self) -> None:
         """End a rest: there is something to do. Only the ledger's thread may call it."""

@@ -134,7 +134,7 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
 
     @property
     def unwritten(self) -> int:
-        """How many openings and settlements wait for a commit, or are being written."""
+        """How many writes wait for the disk; what is written may still have to be told."""
         return self._writer.unwritten
 
     def tell_written(self, tell: Callable[[], None]) -> None:

@@ -32,7 +32,7 @@ GATHER_S = 0.003
 SIBLINGS = 16
 """How many requests must be open, in this process, for one to wait for others."""
 OFTEN_PER_S = 2_000
-"""How many writes there must be: of less, a wait would gather one or none."""
+"""How many writes there must be: of less, a wait would gather a handful, and who is alone waits."""
 RATE_WINDOW_S = 0.020
 WITHDRAWN = "withdrawn before it was sent upstream"
 

@@ -50,8 +50,9 @@ class RequestHead(msgspec.Struct, kw_only=True):
     """A request's first line and headers; ``fields`` are by lower-case name, the last one wins.
 
     Clients send the same headers again and again on one connection, but for the length: ``memo``
-    keeps what was worked out of all headers but that one, from request to request. (So the length
-    in ``fields`` may be an older one: ``content_length`` is this request's.)
+    keeps what was worked out of all headers but that one, from request to request; what depends on
+    more says on what. (So the length in ``fields`` may be an older one: ``content_length`` is this
+    request's.)
 
     ``content_length`` is None where the body comes in chunks or there is none; ``length_unknown``
     tells the two apart.

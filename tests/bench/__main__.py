@@ -58,7 +58,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=1, help="a must counts as met if all meet it")
     parser.add_argument("--quick", action="store_true", help="CPU of requests and chunks only")
     parser.add_argument("--only", nargs="+", choices=_GROUPS, help="some of the groups of rows")
-    parser.add_argument("--turns", type=int, default=5, help="of nginx and Weighbridge, for CPU")
+    parser.add_argument(
+        "--turns",
+        type=int,
+        choices=range(1, 100),
+        default=5,
+        metavar="N",
+        help="of nginx and Weighbridge, for CPU",
+    )
     parser.add_argument(
         "--directory", default=_DIRECTORY, help="where ledgers are kept: a real disk, not tmpfs"
     )

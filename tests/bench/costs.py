@@ -1,7 +1,8 @@
 """The rows of CPU: of a request (work A), of a streamed chunk (work B), and over TLS.
 
 nginx and Weighbridge take turns, a few seconds each, and the median of a program's turns is its
-cost: what else the machine does comes and goes, and meets both. Others get one turn each.
+cost: what else the machine does comes and goes, and meets both. Others get one turn each; over TLS,
+where there is one upstream, first one program takes its turns and then the other.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,8 +46,6 @@ def measure_requests(bench: Bench, connections: tuple[int, ...]) -> None:
     # an upstream for the others, so that the count of ours is of ours alone
     others = bench.others(start_constant_upstream(bench.stage))
     with bench.weighbridge(bench.constant) as ours:
-        for subject in (*others, ours):
-            load.one(subject, body.read_bytes())
         for count in connections:
             cost = partial(_cpu_per_request, body, count)
             costs = _costs(bench, (*others, ours), cost, f"a request, {count} connection(s)")
@@ -119,6 +118,7 @@ def _costs(bench: Bench, subjects: Sequence[Subject], cost: Cost, what: str) -> 
 
 
 def _cpu_per_request(body: Path, connections: int, subject: Subject) -> float:
+    load.one(subject, body.read_bytes())
     before_us = subject.running.cpu_us()
     finished = load.wrk(subject, body, connections=connections, seconds=_TURN_S)
     return (subject.running.cpu_us() - before_us) / finished

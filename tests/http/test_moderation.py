@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -56,8 +57,9 @@ class Rests(list[float]):
     def monotonic(self) -> float:
         return sum(self)
 
-    def rest(self, seconds: float) -> bool:
-        self.append(seconds)
+    def rest(self, seconds: float, needless: Callable[[], bool]) -> bool:
+        if not needless():
+            self.append(seconds)
         return False
 
 
@@ -96,10 +98,14 @@ async def test_large_pieces_are_batches_themselves(clock: Rests) -> None:
     assert await rounds(counting, clock, size=SMALL_BYTES + 1, count=100) == []
 
 
+def never() -> bool:
+    return False
+
+
 def test_a_rest_ends_when_it_rings() -> None:
     alarm = Alarm()
     woken: list[bool] = []
-    resting = threading.Thread(target=lambda: woken.append(alarm.rest(60)))
+    resting = threading.Thread(target=lambda: woken.append(alarm.rest(60, never)))
     resting.start()
     while resting.is_alive():
         alarm.ring()
@@ -110,7 +116,17 @@ def test_a_rest_ends_when_it_rings() -> None:
 def test_what_rang_before_a_rest_does_not_end_it() -> None:
     alarm = Alarm()
     alarm.ring()
-    assert not alarm.rest(0.001)
+    assert not alarm.rest(0.001, never)
+
+
+def test_what_rings_while_the_need_is_asked_for_is_heard() -> None:
+    alarm = Alarm()
+
+    def asked() -> bool:
+        alarm.ring()
+        return False
+
+    assert alarm.rest(60, asked)
 
 
 async def test_a_rest_ends_when_the_ledger_has_written(monkeypatch: pytest.MonkeyPatch) -> None:
