@@ -33,6 +33,7 @@ _REFERENCES: Final = frozenset(
 _TOOLS: Final = frozenset(b"tools web_search_options mcp_servers functions".split())
 _LONG_CACHE: Final = frozenset(b"cache_control prompt_cache_key prompt_cache_retention".split())
 _DECISIVE: Final = _MEDIA | _REFERENCES | _TOOLS | _LONG_CACHE
+_ANY_DECISIVE: Final = re.compile(b'"(?:%b)"' % b"|".join(sorted(_DECISIVE)))
 _HOSTED: Final = (
     b'"web_search', b'"file_search"', b'"code_interpreter"', b'"code_execution', b'"mcp',
     b'"computer', b'"image_generation"', b'"web_fetch', b'"shell"', b'"tool_search',
@@ -104,8 +105,7 @@ def _measures(
 
 def _words(body: bytes) -> AbstractSet[bytes]:
     """Return the decisive words that stand in a body between quotes: nearly always none."""
-    pieces = body.split(b'"')
-    return _NONE if _DECISIVE.isdisjoint(pieces) else _DECISIVE.intersection(pieces)
+    return _DECISIVE.intersection(body.split(b'"')) if _ANY_DECISIVE.search(body) else _NONE
 
 
 def _read(body: bytes | None) -> _Members | None:
