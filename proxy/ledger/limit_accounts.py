@@ -133,11 +133,24 @@ class Accounts:
     def __init__(self, book: LedgerBook) -> None:
         self._book = book
         self.by_owner: dict[int, Account] = {}
+        self._together: dict[tuple[LimitedOwner, ...], tuple[Account, ...]] = {}
         self._warnings: list[str] = []
+
+    def of(self, owners: tuple[LimitedOwner, ...]) -> tuple[Account, ...]:
+        """Return the accounts of a request's owners, which are loaded."""
+        together = self._together.get(owners)
+        if together is None:
+            together = tuple(self.by_owner[owner.number] for owner in owners)
+            self._together[owners] = together
+        return together
+
+    def _clear(self) -> None:
+        self.by_owner.clear()
+        self._together.clear()
 
     def forget(self) -> None:
         """Forget all: the transaction is rolled back."""
-        self.by_owner.clear()
+        self._clear()
         self._warnings.clear()
 
     def mark(self) -> None:
@@ -157,6 +170,7 @@ class Accounts:
         for number, account in list(self.by_owner.items()):
             if not account.settled:
                 del self.by_owner[number]
+        self._together.clear()
 
     def as_of(self, connection: sqlite3.Connection, account: Account, at_us: int) -> LimitState:
         """Return the state with the windows that hold a moment: nearly always as it is.
@@ -202,7 +216,7 @@ class Accounts:
         for account in self.by_owner.values():
             account.flush()
         accounts = [account for account in self.by_owner.values() if account.changed]
-        self.by_owner.clear()
+        self._clear()
         for account in accounts:
             if account.settled:
                 self._warn(account)

@@ -151,7 +151,7 @@ class Limiting:
                 return self._unpriced(call.model)
             amount = worst.amount
         tokens = expected_tokens(bounds)
-        accounts = [self._accounts.by_owner[owner.number] for owner in owners]
+        accounts = self._accounts.of(owners)
         if amount is not None and _all_fit(accounts, amount, at_us):
             for account in accounts:
                 account.take(amount)
@@ -260,21 +260,22 @@ class Limiting:
             held = self._take_held(settlement)
         if held is None:
             return
-        accounts = [self._accounts.by_owner[owner.number] for owner in owners]
+        accounts = self._accounts.of(owners)
         if settlement.measurement.state is RequestState.DEFERRED:
             for account in accounts:
                 account.flush()
                 account.settled = True
                 account.set(limits.defer(account.state) if held.running else account.state)
             return
-        cost, pooled = ZERO, False
-        if any(account.state.spends for account in accounts):
-            cost, pooled = self._cost(connection, events)
+        cost: Decimal | None = None
+        pooled = False
         for account in accounts:
-            limited = account.owner.caps.tokens_per_minute
             spends = bool(account.state.spends)
+            if spends and cost is None:
+                cost, pooled = self._cost(connection, events)
+            limited = account.owner.caps.tokens_per_minute
             tokens = settlement.measurement.usage.tokens if limited else 0
-            account.book(held, cost if spends else ZERO, tokens)
+            account.book(held, cost if spends and cost is not None else ZERO, tokens)
             account.pooled = account.pooled or (pooled and spends)
             key_id = account.owner.key_id
             if account.sums_kept and key_id is not None:
@@ -290,7 +291,8 @@ class Limiting:
         """
         remembered = self._held.pop(settlement.request_id, None)
         if remembered is not None:
-            return Held(settlement.opened_at_us, *remembered, running=True)
+            amount, tokens = remembered
+            return Held(settlement.opened_at_us, amount, tokens, running=True)
         row = self._rows.get(settlement.request_id)
         if row is None:
             return None
@@ -313,10 +315,10 @@ class Limiting:
             if unit is None:
                 unit = self._prices.unit(connection, series_id, epoch, moment_us)
             price, is_pooled = unit
-            if is_pooled:
-                pooled = True
-            elif price is not None:
+            if price is not None:
                 cost = _fma(price, quantity, cost)
+            elif is_pooled:
+                pooled = True
         return cost, pooled
 
 
