@@ -86,6 +86,10 @@ class Booking:
         if self._limiting.anyone:
             self._limiting.finish(connection)
 
+    def changed(self) -> None:
+        """Take note that an operator's or upkeep's change was made on this connection."""
+        self._limiting.forget_states()
+
     def committed(self) -> None:
         """Tell what is now a fact."""
         if self._limiting.anyone:

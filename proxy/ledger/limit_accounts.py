@@ -18,7 +18,7 @@ from proxy.core.limits import (
 )
 from proxy.core.money import EXACT, ZERO, decimal_text
 from proxy.ledger.limit_owners import LedgerBook, LimitedOwner
-from proxy.ledger.limit_states import StateRow, read_states, write_states
+from proxy.ledger.limit_states import KnownStates, StateRow
 from proxy.ledger.limit_sums import Derivation, derive, keep_key_sums
 
 _LOG = logging.getLogger("weighbridge")
@@ -132,6 +132,7 @@ class Accounts:
 
     def __init__(self, book: LedgerBook) -> None:
         self._book = book
+        self._states = KnownStates()
         self.by_owner: dict[int, Account] = {}
         self._together: dict[tuple[LimitedOwner, ...], tuple[Account, ...]] = {}
         self._warnings: list[str] = []
@@ -151,7 +152,12 @@ class Accounts:
     def forget(self) -> None:
         """Forget all: the transaction is rolled back."""
         self._clear()
+        self.forget_states()
         self._warnings.clear()
+
+    def forget_states(self) -> None:
+        """Read kept states anew: others than these accounts may have changed them."""
+        self._states.forget()
 
     def mark(self) -> None:
         """Note how things stand: :meth:`undo` goes back to here."""
@@ -222,7 +228,7 @@ class Accounts:
                 self._warn(account)
         if not accounts:
             return
-        write_states(
+        self._states.write(
             connection,
             [
                 StateRow(
@@ -254,7 +260,7 @@ class Accounts:
                 latest[owners] = at_us
         moments = [(owner, at_us) for owners, at_us in latest.items() for owner in owners]
         missing = {owner.number for owner, _ in moments} - self.by_owner.keys()
-        rows = read_states(connection, list(missing)) if missing else {}
+        rows = self._states.read(connection, list(missing)) if missing else {}
         for owner, at_us in moments:
             account = self.by_owner.get(owner.number)
             if account is None:

@@ -3,7 +3,7 @@
 # ruff: noqa: S608 - texts are made of constants, values are bound
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ _WRITE = BulkStatement(
     + ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS[2:]),
 )
 """Not REPLACE: that would write the index anew, each time."""
+_REMEMBERED = 20_000
 _NO_WINDOW = (None, None, None, None)
 
 
@@ -46,15 +47,44 @@ def read_states(connection: sqlite3.Connection, owners: Sequence[int]) -> dict[i
     return {row[0]: _state_row(row) for row in rows}
 
 
+class KnownStates:
+    """The rows that this connection read or wrote last; they hold until another one commits.
+
+    What is written otherwise, or rolled back, must be forgotten: :meth:`forget`.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[int, StateRow] = {}
+        self._version = -1
+
+    def forget(self) -> None:
+        """Forget every row."""
+        self._rows.clear()
+
+    def read(self, connection: sqlite3.Connection, owners: Sequence[int]) -> dict[int, StateRow]:
+        """Return the rows of owners, as far as there are any, and maybe others.
+
+        Call it in a write transaction: nothing can be committed by others within.
+        """
+        (version,) = connection.execute("PRAGMA data_version").fetchone()
+        if version != self._version or len(self._rows) > _REMEMBERED:
+            self._rows.clear()
+            self._version = version
+        unknown = [owner for owner in owners if owner not in self._rows]
+        if unknown:
+            self._rows.update(read_states(connection, unknown))
+        return self._rows
+
+    def write(self, connection: sqlite3.Connection, rows: Sequence[StateRow]) -> None:
+        """Keep rows."""
+        _WRITE.run(connection, [_values(row) for row in rows])
+        self._rows.update({row.owner: row for row in rows})
+
+
 def read_all_states(connection: sqlite3.Connection, after: int, limit: int) -> list[StateRow]:
     """Read a page of all states, in the order of owners."""
     rows = connection.execute(f"{_READ} WHERE owner > ? ORDER BY owner LIMIT ?", (after, limit))
     return [_state_row(row) for row in rows]
-
-
-def write_states(connection: sqlite3.Connection, rows: Iterable[StateRow]) -> None:
-    """Keep states."""
-    _WRITE.run(connection, [_values(row) for row in rows])
 
 
 def _state_row(row: tuple[object, ...]) -> StateRow:

@@ -78,10 +78,15 @@ class Limiting:
         self._held.clear()
         self.reserved.clear()
 
+    def forget_states(self) -> None:
+        """Read kept states anew: a change may have written them."""
+        self._accounts.forget_states()
+
     def refresh(self, connection: sqlite3.Connection) -> None:
         """Take note of the configuration as it is now; what was booked before is kept first."""
         self._accounts.drop_unsettled()
         self.finish(connection)
+        self._accounts.forget_states()
         self._prices.forget()
         self._owners.refresh(connection)
         self.anyone = self._owners.anyone

@@ -51,7 +51,9 @@ class Transactions:
     def _change(self, connection: sqlite3.Connection, change: Change) -> object:
         connection.execute("BEGIN IMMEDIATE")
         try:
+            self._booking.changed()
             outcome = change(connection)
+            self._booking.changed()
             self._booking.finish(connection)
             self._commit(connection, "change")
         except BaseException as error:
