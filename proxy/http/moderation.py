@@ -5,6 +5,9 @@ rests a moment before it looks again, and then finds several. It does not rest w
 where each look finds many anyhow; a large piece is not counted, since it is a batch itself. Nor
 does it while a request is in hand: to admit or to settle one takes many rounds of the loop, and
 each would be late. A rest ends as soon as the ledger has written what requests wait for.
+
+What a round brings meanwhile is read first and then taken, one after the other: the code that
+relays stays in the processor's caches, which the kernel's would push it out of.
 """
 
 import asyncio
@@ -26,16 +29,18 @@ WINDOW_S = 0.010
 class Moderator:
     """Decides after each round of the loop how long to rest before the next."""
 
-    __slots__ = ("_rate",)
+    __slots__ = ("_rate", "busy")
 
     def __init__(self) -> None:
         self._rate = RecentRate(WINDOW_S)
+        self.busy = False
+        """Whether pieces come thick and fast."""
 
     def rest_s(self, pieces: int, now_s: float) -> float:
         """Return the seconds to rest after a round with this many pieces, which ended now."""
         self._rate.count(pieces, now_s)
-        busy = self._rate.per_s >= BUSY_PIECES_PER_S
-        return REST_S if busy and pieces < ENOUGH_PIECES else 0.0
+        self.busy = self._rate.per_s >= BUSY_PIECES_PER_S
+        return REST_S if self.busy and pieces < ENOUGH_PIECES else 0.0
 
 
 class Alarm:
@@ -63,13 +68,16 @@ class Alarm:
             self._rung.release()
 
 
+Take = Callable[[bytes], None]
+
+
 class Moderation:
-    """Counts the pieces that arrive on one loop, and has the loop rest.
+    """Has the loop rest between rounds, and a round's pieces taken one after the other.
 
     ``in_hand`` returns how many requests wait for this loop and for nothing else.
     """
 
-    __slots__ = ("_alarm", "_in_hand", "_loop", "_moderator", "_pieces")
+    __slots__ = ("_alarm", "_in_hand", "_kept", "_loop", "_moderator", "_pieces")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, in_hand: Callable[[], int]) -> None:
         self._loop = loop
@@ -77,18 +85,38 @@ class Moderation:
         self._alarm = Alarm()
         self._moderator = Moderator()
         self._pieces = 0
+        self._kept: list[tuple[Take, bytes]] = []
 
-    def count(self, size: int) -> None:
-        """Count a piece of an answer, of ``size`` bytes; what is written goes out before a rest."""
-        if size > SMALL_BYTES:
-            return
+    def keep(self, take: Take, data: bytes) -> bool:
+        """Keep a piece of an answer until the round's end, when ``take`` is called with it.
+
+        False: it is not kept, and to be taken now.
+        """
+        if len(data) > SMALL_BYTES:
+            self.take_kept()
+            return False
         if not self._pieces:
             self._loop.call_soon(self._end_round)
         self._pieces += 1
+        if self._moderator.busy:
+            self._kept.append((take, data))
+            return True
+        return False
+
+    def take_kept(self) -> None:
+        """Have all that is kept taken now: something comes after it."""
+        kept, self._kept = self._kept, []
+        for take, data in kept:
+            try:
+                take(data)
+            except Exception as error:  # noqa: BLE001 - it is reported, and harms no neighbour
+                context = {"message": "a piece of an answer was not taken", "exception": error}
+                self._loop.call_exception_handler(context)
 
     def _end_round(self) -> None:
         pieces, self._pieces = self._pieces, 0
         rest_s = self._moderator.rest_s(pieces, time.monotonic())
+        self.take_kept()
         if rest_s:
             self._alarm.rest(rest_s, self._needed)
 

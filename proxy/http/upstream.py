@@ -112,13 +112,16 @@ class UpstreamConnection(asyncio.Protocol):
         self._pool.made(self)
 
     def data_received(self, data: bytes) -> None:
+        """Take what came, or keep it for the end of the round."""
+        if not (self._answering and self._moderation.keep(self._take, data)):
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
         """Parse what came and push it on."""
         if self._sink is None:
             self.close()
             return
-        if self._answering:
-            self._moderation.count(len(data))
-        else:
+        if not self._answering:
             self._head_bytes += len(data)
         if not self._paused:
             self.deadline = self._loop.time() + self._silence_timeout_s
@@ -146,6 +149,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The upstream closed: that ends an answer without a length, and breaks any other."""
+        self._moderation.take_kept()
         self._transport = None
         self._pool.lost(self)
         sink = self._sink

@@ -4,12 +4,16 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable
+from ssl import create_default_context
 from typing import cast
+from unittest.mock import Mock
 
 import pytest
 import uvloop
 
+from proxy.errors import UpstreamClosedError, UpstreamError
 from proxy.http import moderation
+from proxy.http.connecting import Origin, UpstreamLimits
 from proxy.http.moderation import (
     BUSY_PIECES_PER_S,
     ENOUGH_PIECES,
@@ -20,6 +24,9 @@ from proxy.http.moderation import (
     Moderation,
     Moderator,
 )
+from proxy.http.pool import UpstreamPool
+from proxy.http.upstream import UpstreamConnection
+from proxy.wire.headers import AnswerHead
 
 
 def rests(pieces: int, interval_s: float, rounds: int = 200) -> set[float]:
@@ -73,9 +80,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Rests:
 
 async def rounds(counting: Moderation, clock: Rests, *, size: int, count: int) -> list[float]:
     before = len(clock)
+    taken: list[bytes] = []
     for _ in range(count):
         for _ in range(ENOUGH_PIECES - 1):
-            counting.count(size)
+            counting.keep(taken.append, b"x" * size)
         await asyncio.sleep(0)
         clock[0] += 0.001
     return clock[before:]
@@ -96,6 +104,99 @@ async def test_it_does_not_rest_on_a_request_in_hand(clock: Rests) -> None:
 async def test_large_pieces_are_batches_themselves(clock: Rests) -> None:
     counting = Moderation(asyncio.get_running_loop(), lambda: 0)
     assert await rounds(counting, clock, size=SMALL_BYTES + 1, count=100) == []
+
+
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces come thick and fast, and no rest is taken."""
+    monkeypatch.setattr(Moderator, "rest_s", lambda *_: 0.0)
+    monkeypatch.setattr(Moderator, "busy", property(lambda _: True, lambda *_: None))
+
+
+@pytest.mark.usefixtures("busy")
+async def test_a_rounds_pieces_are_taken_together_in_their_order() -> None:
+    counting = Moderation(asyncio.get_running_loop(), lambda: 0)
+    taken: list[bytes] = []
+    assert counting.keep(taken.append, b"1")
+    assert counting.keep(taken.append, b"2")
+    assert taken == []
+    await asyncio.sleep(0)
+    assert taken == [b"1", b"2"]
+
+
+@pytest.mark.usefixtures("busy")
+async def test_a_large_piece_does_not_pass_those_before_it() -> None:
+    counting = Moderation(asyncio.get_running_loop(), lambda: 0)
+    taken: list[bytes] = []
+    assert counting.keep(taken.append, b"1")
+    assert not counting.keep(taken.append, b"2" * (SMALL_BYTES + 1))
+    assert taken == [b"1"]
+
+
+@pytest.mark.usefixtures("busy")
+async def test_who_fails_on_a_piece_harms_no_neighbour() -> None:
+    loop = asyncio.get_running_loop()
+    counting = Moderation(loop, lambda: 0)
+    errors: list[object] = []
+    loop.set_exception_handler(lambda _, context: errors.append(context["exception"]))
+    taken: list[bytes] = []
+    failure = RuntimeError("a bug")
+
+    def fail(_: bytes) -> None:
+        raise failure
+
+    counting.keep(fail, b"1")
+    counting.keep(taken.append, b"2")
+    await asyncio.sleep(0)
+    assert (taken, errors) == ([b"2"], [failure])
+
+
+class Sink:
+    """Notes what an answer's sink is told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def answer_head(self, head: AnswerHead) -> None:
+        self.told.append(head.status)
+
+    def answer_data(self, data: bytes) -> None:
+        self.told.append(data)
+
+    def answer_end(self) -> None:
+        self.told.append("end")
+
+    def answer_failed(self, error: UpstreamError) -> None:
+        self.told.append(type(error))
+
+    def upstream_paused(self) -> None: ...
+
+    def upstream_resumed(self) -> None: ...
+
+
+@pytest.mark.usefixtures("busy")
+@pytest.mark.parametrize(
+    ("headers", "last"),
+    [
+        pytest.param(b"connection: close", "end", id="ended by the close"),
+        pytest.param(b"content-length: 9", UpstreamClosedError, id="broken off"),
+    ],
+)
+async def test_what_came_before_the_upstream_closed_is_taken_first(
+    headers: bytes, last: object
+) -> None:
+    loop = asyncio.get_running_loop()
+    origin = Origin(scheme="http", host="127.0.0.1", port=9, base_path="/v1")
+    moderation = Moderation(loop, lambda: 0)
+    pool = UpstreamPool(origin, UpstreamLimits(), tls=create_default_context, moderation=moderation)
+    connection, sink = UpstreamConnection(pool), Sink()
+    connection.connection_made(Mock(spec=asyncio.Transport))
+    connection.send(b"GET / HTTP/1.1\r\n\r\n", b"", sink, bodiless=False)
+    connection.data_received(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % headers)
+    connection.data_received(b"piece")
+    assert sink.told == [200]
+    connection.connection_lost(None)
+    assert sink.told == [200, b"piece", last]
 
 
 def never() -> bool:
@@ -140,7 +241,7 @@ async def test_a_rest_ends_when_the_ledger_has_written(monkeypatch: pytest.Monke
 
     writing = threading.Thread(target=write)
     writing.start()
-    counting.count(1)
+    counting.keep(lambda _: None, b"x")
     await asyncio.sleep(0)
     rested.set()
     writing.join()
@@ -158,8 +259,8 @@ def test_what_a_round_writes_goes_out_before_the_rest(monkeypatch: pytest.Monkey
             self.counting = Moderation(asyncio.get_running_loop(), lambda: 0)
 
         def data_received(self, data: bytes) -> None:
-            self.counting.count(len(data))
-            self.transport.write(data)
+            if not self.counting.keep(self.transport.write, data):
+                self.transport.write(data)
 
     def ask(port: int) -> None:
         with socket.create_connection(("127.0.0.1", port)) as client:
