@@ -70,6 +70,7 @@ class GroupWriter:
         self._sleeper: asyncio.Future[None] | None = None
         self._wanted = 1
         self._gathered = self._left_some = False
+        self._expected = 0
         self._unsettled: set[int] = set()
         self._rate = RecentRate(RATE_WINDOW_S)
         self._refusing: str | None = None
@@ -175,9 +176,12 @@ class GroupWriter:
             await self._write()
 
     async def _gather(self) -> None:
-        """Wait for all open requests, where they are many; no longer than since the last batch."""
+        """Wait for all open requests, where they are many; no longer than since the last batch.
+
+        Whose request the last batch has settled is taken to ask again.
+        """
         left_s = self._began_s + GATHER_S - self._loop.time()
-        self._wanted = len(self._unsettled)
+        self._wanted = max(len(self._unsettled), self._expected)
         missing = len(self._pending) < self._wanted >= SIBLINGS
         if left_s > 0 and missing and self._task is not None:
             self._sleeper = self._loop.create_future()
@@ -266,9 +270,9 @@ class GroupWriter:
             for call, outcome in zip(opens.items, outcomes, strict=True):
                 if not isinstance(outcome, Admission):
                     self._unsettled.discard(call.id)
-        self._unsettled.difference_update(
-            [settled.request_id for settled in batch.settles.items if not settled.appended_from]
-        )
+        ended = [each.request_id for each in batch.settles.items if not each.appended_from]
+        self._unsettled.difference_update(ended)
+        self._expected = len(self._unsettled) + len(ended)
 
     def _withdraw(self, call: OpenCall) -> None:
         """Settle a request that was admitted when nobody waited for it any more."""

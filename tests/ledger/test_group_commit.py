@@ -233,6 +233,24 @@ async def test_a_change_does_not_wait_for_others(ledger: SqliteLedger, caller: C
 
 
 @pytest.mark.usefixtures("patient")
+async def test_who_has_just_been_settled_is_expected_back(
+    ledger: SqliteLedger, caller: Caller
+) -> None:
+    key = await make_key(ledger)
+    calls = [caller.call(key) for _ in range(2 * SIBLINGS)]
+    await asyncio.gather(*(ledger.open(call) for call in calls))
+    await asyncio.gather(*(ledger.settle(settlement(call)) for call in calls))
+    before = ledger.batches
+    first = ledger.open(caller.call(key))
+    done, _ = await asyncio.wait([asyncio.ensure_future(first)], timeout=0.05)
+    assert not done
+    others = [ledger.open(caller.call(key)) for _ in calls[1:]]
+    async with asyncio.timeout(10):
+        await asyncio.gather(first, *others)
+    assert ledger.batches - before == 1
+
+
+@pytest.mark.usefixtures("patient")
 async def test_what_was_refused_is_not_waited_for(path: Path, clock: Clock, caller: Caller) -> None:
     ledger = await SqliteLedger.open_database(path, clock)
     key = await make_key(ledger)
