@@ -55,6 +55,7 @@ class KnownStates:
 
     def __init__(self) -> None:
         self._rows: dict[int, StateRow] = {}
+        self._connection: sqlite3.Connection | None = None
         self._version = -1
 
     def forget(self) -> None:
@@ -64,12 +65,14 @@ class KnownStates:
     def read(self, connection: sqlite3.Connection, owners: Sequence[int]) -> dict[int, StateRow]:
         """Return the rows of owners, as far as there are any, and maybe others.
 
-        Call it in a write transaction: nothing can be committed by others within.
+        Call it in a write transaction: nothing can be committed by others within. Versions are a
+        connection's own: those of two connections say nothing of each other.
         """
         (version,) = connection.execute("PRAGMA data_version").fetchone()
-        if version != self._version or len(self._rows) > _REMEMBERED:
+        known = connection is self._connection and version == self._version
+        if not known or len(self._rows) > _REMEMBERED:
             self._rows.clear()
-            self._version = version
+            self._connection, self._version = connection, version
         unknown = [owner for owner in owners if owner not in self._rows]
         if unknown:
             self._rows.update(read_states(connection, unknown))
