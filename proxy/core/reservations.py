@@ -7,21 +7,26 @@ more than the limit that it sets; without one, the plan's ``assumed_output``, th
 ``max_output`` or its window, whichever is found first. Both are priced at the dearest that could
 be: of the types of tokens it can use, the tiers it allows, and the context classes it can reach.
 
-Where something had to be assumed the reservation may be too small, and says so (``assumed``): the
-plan's ``assumed_output``, tools that the upstream runs without a limit to their number, a model of
-which neither window nor output limit is known. So may it be for ``volume`` prices whose later
-tiers are dearer: passing into one makes earlier usage dearer, too.
+Where something had to be assumed the reservation may be too small: the plan's ``assumed_output``,
+tools that the upstream runs without a limit to their number, a model of which neither window nor
+output limit is known. So may it be for ``volume`` prices whose later tiers are dearer: passing
+into one makes earlier usage dearer, too.
 
 Whole packages: each type may start one more than its part of the quantity.
+
+Requests that differ in their length and their output limit alone cost in proportion to the two:
+what was worked out for one of them holds for its like (:class:`_Alike`).
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
 from proxy.core.book import PriceBook
 from proxy.core.dearest import Entry, Terms, Ways, entry_of
+from proxy.core.limits import FOREVER_US, us_of
 from proxy.core.money import EXACT, ZERO
 
 ASSUMED_OUTPUT = 16_384
@@ -31,8 +36,11 @@ ASSUMED_TOOL_CALLS = 10
 BYTES_PER_TOKEN = 4
 """What a rate limit on tokens takes text for, until the truth is known."""
 
+LONGEST_NAMES = 256
+"""Of a model and a tier: what is longer is not remembered, or clients could fill the memory."""
 _MEMORY = 4096
-_NO_MEASURES = (0, 0, 0)
+_ANY = FOREVER_US
+"""As much as there may be: of time, and of bytes."""
 _add = EXACT.add
 _fma = EXACT.fma
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -48,12 +56,12 @@ class Bounds(NamedTuple):
     tokens other than plain text, or that are cached for long, may be used.
     """
 
+    body_bytes: int = 0
+    output_limit: int | None = None
     model: str = ""
     free: bool = False
-    body_bytes: int = 0
     referenced: bool = False
     outputs: int = 1
-    output_limit: int | None = None
     service_tier: str | None = None
     media: bool = False
     long_cache: bool = False
@@ -66,48 +74,88 @@ class Bounds(NamedTuple):
 FREE = Bounds(free=True, outputs=0)
 
 
-class Reservation(NamedTuple):
-    """The most that a request can cost; ``assumed``: it rests on a guess."""
+class _Alike(NamedTuple):
+    """What requests cost at most that differ in their length and their output limit alone.
 
-    amount: Decimal
-    assumed: bool
+    It holds for ``least_bytes`` to ``most_bytes`` of body, from ``since_us`` until ``until_us``;
+    ``fixed`` is what depends on neither.
+    """
+
+    byte_price: Decimal
+    output_price: Decimal
+    fixed: Decimal
+    outputs: int
+    output_each: int
+    least_bytes: int
+    most_bytes: int
+    since_us: int
+    until_us: int
+
+
+class _Input(NamedTuple):
+    """Input tokens at most, for bodies of ``least_bytes`` to ``most_bytes``; ``grows``: with them."""
+
+    tokens: int
+    grows: bool
+    least_bytes: int
+    most_bytes: int
 
 
 class Reserver:
-    """Computes worst cases by one price book, and remembers what it found for each model."""
+    """Computes worst cases by one price book, and remembers what it found."""
 
     def __init__(self, book: PriceBook) -> None:
         self._book = book
         self._entries: dict[tuple[str, str], Entry] = {}
         self._terms: dict[tuple[object, ...], Terms] = {}
+        self._alike: dict[tuple[str, tuple[object, ...]], _Alike] = {}
 
-    def reserve(self, plan: str, bounds: Bounds, at_us: int) -> Reservation | None:
-        """Return the worst case of a request accepted at ``at_us``; None: it has no price.
+    def reserve(self, plan: str, bounds: Bounds, at_us: int) -> Decimal | None:
+        """Return the most that a request accepted at ``at_us`` can cost; None: it has no price.
 
         A model that the book does not know has none, nor has a part of the usage without price.
         """
+        body_bytes, limit = bounds[:2]
+        alike = self._alike.get((plan, bounds[2:]))
+        if alike is not None:
+            byte_price, output_price, fixed, outputs, each, least, most, since_us, until_us = alike
+            out = (each if limit is None else limit) * outputs
+            holds = least <= body_bytes <= most and since_us <= at_us < until_us
+            if holds and (out or not outputs):
+                return _fma(output_price, out, _fma(byte_price, body_bytes, fixed))
         if bounds.free:
-            return Reservation(ZERO, assumed=False)
+            return ZERO
+        if len(bounds.model) + len(bounds.service_tier or "") > LONGEST_NAMES:
+            return Reserver(self._book)._work_out(plan, bounds, at_us)  # noqa: SLF001 - its like
+        return self._work_out(plan, bounds, at_us)
+
+    def _work_out(self, plan: str, bounds: Bounds, at_us: int) -> Decimal | None:
         entry = self._entry(plan, bounds.model)
         if entry is None:
             return None
-        into, out, calls, turns, assumed = _sizes(entry, bounds)
-        into *= turns
-        terms = self._terms_of(plan, entry, bounds, into, at_us)
+        into = _input(entry, bounds)
+        terms = self._terms_of(plan, entry, bounds, into.tokens, at_us)
+        each = _output_each(entry)
+        limit = bounds.output_limit
+        out = (each if limit is None else limit) * bounds.outputs
         input_, output = terms.input, terms.output
         unpriced = input_.price is None or (out and output.price is None)
         if unpriced and not _priced_otherwise(terms, bounds):
             return None
-        amount = ZERO
-        if input_.price is not None:
-            amount = _fma(input_.price, into, input_.packages)
-        if out and output.price is not None:
-            if output.packages:
-                amount = _add(amount, output.packages)
-            amount = _fma(output.price, out, amount)
-        if calls or terms.request.price is not None or bounds[-3:] != _NO_MEASURES:
-            amount = _add(amount, _others(terms, bounds, calls))
-        return Reservation(amount, assumed)
+        fixed = _add(_others(terms, bounds), input_.packages)
+        byte_price, output_price = input_.price or ZERO, ZERO
+        if not into.grows:
+            fixed, byte_price = _fma(byte_price, into.tokens, fixed), ZERO
+        if out:
+            fixed, output_price = _add(fixed, output.packages), output.price or ZERO
+        if out or not bounds.outputs:
+            if len(self._alike) >= _MEMORY:
+                self._alike.clear()
+            self._alike[plan, bounds[2:]] = _Alike(
+                byte_price, output_price, fixed, bounds.outputs, each,
+                into.least_bytes, into.most_bytes, *_between(entry.dates, at_us),
+            )  # fmt: skip
+        return _fma(output_price, out, _fma(byte_price, bounds.body_bytes, fixed))
 
     def _entry(self, plan: str, name: str) -> Entry | None:
         key = plan, name
@@ -123,12 +171,9 @@ class Reserver:
     def _terms_of(
         self, plan: str, entry: Entry, bounds: Bounds, input_tokens: int, at_us: int
     ) -> Terms:
-        epoch = reached = 0
-        if entry.dates:
-            epoch = bisect_right(entry.dates, _EPOCH + timedelta(microseconds=at_us))
-        if entry.classes:
-            reached = bisect_right(entry.classes, input_tokens - 1)
-        tier, media, long_cache = bounds[6:9]
+        epoch = bisect_right(entry.dates, _EPOCH + timedelta(microseconds=at_us))
+        reached = bisect_right(entry.classes, input_tokens - 1)
+        tier, media, long_cache = bounds.service_tier, bounds.media, bounds.long_cache
         key = plan, entry.model.name, epoch, reached, tier, media, long_cache
         terms = self._terms.get(key)
         if terms is None:
@@ -151,38 +196,44 @@ def nearest_names(book: PriceBook, model: str) -> str:
     return f", such as {', '.join(names)}" if names else ""
 
 
-def _sizes(entry: Entry, bounds: Bounds) -> tuple[int, int, int, int, bool]:
-    """Return tokens in and out, calls of tools, how often the input may be read, and assumed."""
-    assumed = False
-    window = entry.model.context_window
-    hosted = bounds.tool_calls != 0
-    if not bounds.referenced and not hosted:
-        input_tokens = bounds.body_bytes if window is None else min(bounds.body_bytes, window)
-    elif window is not None:
-        input_tokens = window
-    else:
-        input_tokens, assumed = max(bounds.body_bytes, ASSUMED_WINDOW), True
-    each = bounds.output_limit
-    if bounds.outputs and each is None:
-        each = entry.assumed_output
-        assumed = assumed or each is not None
-        if each is None:
-            each = entry.model.max_output or window
-        if each is None:
-            each, assumed = ASSUMED_OUTPUT, True
-    calls = bounds.tool_calls
-    turns = 1 if calls is None else 1 + calls
-    if calls is None:
-        calls, assumed = ASSUMED_TOOL_CALLS, True
-    return input_tokens, (each or 0) * bounds.outputs, calls, turns, assumed
+def _input(entry: Entry, bounds: Bounds) -> _Input:
+    """Return the input tokens at most, as often as they may be read."""
+    window, length = entry.model.context_window, bounds.body_bytes
+    turns = 1 + (bounds.tool_calls or 0)
+    if bounds.referenced or bounds.tool_calls != 0:
+        if window is not None:
+            return _Input(window * turns, grows=False, least_bytes=0, most_bytes=_ANY)
+        tokens = max(length, ASSUMED_WINDOW) * turns
+        return _Input(tokens, grows=False, least_bytes=length, most_bytes=length)
+    if window is not None and length >= window:
+        return _Input(window, grows=False, least_bytes=window, most_bytes=_ANY)
+    reached = bisect_right(entry.classes, length - 1)
+    ends = [end for end in (*entry.classes[reached : reached + 1], window) if end is not None]
+    least = entry.classes[reached - 1] + 1 if reached else 0
+    return _Input(length, grows=True, least_bytes=least, most_bytes=min(ends, default=_ANY))
 
 
-def _others(terms: Terms, bounds: Bounds, tool_calls: int) -> Decimal:
+def _output_each(entry: Entry) -> int:
+    """Return the output tokens of an answer at most, where the request sets no limit."""
+    if entry.assumed_output is not None:
+        return entry.assumed_output
+    return entry.model.max_output or entry.model.context_window or ASSUMED_OUTPUT
+
+
+def _between(dates: Sequence[datetime], at_us: int) -> tuple[int, int]:
+    """Return the times around a moment between which nothing of the book changes."""
+    epoch = bisect_right(dates, _EPOCH + timedelta(microseconds=at_us))
+    since_us = us_of(dates[epoch - 1]) if epoch else 0
+    return since_us, us_of(dates[epoch]) if epoch < len(dates) else _ANY
+
+
+def _others(terms: Terms, bounds: Bounds) -> Decimal:
     """Return the most that everything but tokens can cost."""
+    calls = bounds.tool_calls
     amount = ZERO
     others = (
         (terms.request, 1),
-        (terms.tool_call, tool_calls),
+        (terms.tool_call, ASSUMED_TOOL_CALLS if calls is None else calls),
         (terms.image, bounds.images),
         (terms.character, bounds.characters),
         (terms.audio_us, bounds.audio_us),

@@ -151,10 +151,9 @@ class Limiting:
         amount = None
         at_us = call.opened_at_us
         if owners[0].caps.spends or owners[-1].caps.spends:
-            worst = self._book.reserver.reserve(owners[0].plan, bounds, at_us)
-            if worst is None:
+            amount = self._book.reserver.reserve(owners[0].plan, bounds, at_us)
+            if amount is None:
                 return self._unpriced(call.model)
-            amount = worst.amount
         tokens = expected_tokens(bounds)
         accounts = self._accounts.of(owners)
         if amount is not None and _all_fit(accounts, amount, at_us):

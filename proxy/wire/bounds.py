@@ -88,7 +88,7 @@ def read_bounds(
     measures = _NO_MEASURES if text else _measures(endpoint, facts, length, shape)
     # By place: to name each would take as long as all that was looked at.
     return Bounds(
-        model, free, length, referenced, outputs, limit, tier, media, long_cache, calls, *measures
+        length, limit, model, free, referenced, outputs, tier, media, long_cache, calls, *measures
     )
 
 

@@ -15,7 +15,6 @@ from proxy.core.reservations import (
     ASSUMED_WINDOW,
     FREE,
     Bounds,
-    Reservation,
     Reserver,
     expected_tokens,
     nearest_names,
@@ -99,7 +98,7 @@ MEDIA_OUT = (TokenType.OUTPUT_AUDIO, TokenType.OUTPUT_IMAGE)
 
 def reserve(
     model: str = "plain", plan: str = "default", at: datetime = AT, **bounds: object
-) -> Reservation | None:
+) -> Decimal | None:
     asked = Bounds(model=model, **{"body_bytes": 100, **bounds})  # type: ignore[arg-type]
     return Reserver(BOOK).reserve(plan, asked, us_of(at))
 
@@ -107,65 +106,62 @@ def reserve(
 def amount(model: str = "plain", plan: str = "default", **bounds: object) -> Decimal:
     reservation = reserve(model, plan, **bounds)  # type: ignore[arg-type]
     assert reservation is not None
-    return reservation.amount
+    return reservation
 
 
 @pytest.mark.parametrize(
-    ("bounds", "expected", "assumed"),
+    ("bounds", "expected"),
     [
-        ({}, "0.1 + 0.6", False),
-        ({"output_limit": 10}, "0.1 + 0.02", False),
-        ({"output_limit": 10, "outputs": 3}, "0.1 + 0.06", False),
-        ({"body_bytes": 9000}, "5 + 0.6", False),
-        ({"referenced": True}, "5 + 0.6", False),
-        ({"outputs": 0}, "0.1 + 0", False),
-        ({"plan": "own"}, "0.15 + 0.35", True),
-        ({"plan": "own", "output_limit": 10}, "0.15 + 0.07", False),
-        ({"model": "windowed"}, "0.1 + 0.8", False),
-        ({"model": "unknown size", "output_limit": 1}, "0.1 + 0.002", False),
-        ({"model": "unknown size"}, f"0.1 + {ASSUMED_OUTPUT * 2 / 1000}", True),
+        ({}, "0.1 + 0.6"),
+        ({"output_limit": 10}, "0.1 + 0.02"),
+        ({"output_limit": 10, "outputs": 3}, "0.1 + 0.06"),
+        ({"body_bytes": 9000}, "5 + 0.6"),
+        ({"referenced": True}, "5 + 0.6"),
+        ({"outputs": 0}, "0.1 + 0"),
+        ({"plan": "own"}, "0.15 + 0.35"),
+        ({"plan": "own", "output_limit": 10}, "0.15 + 0.07"),
+        ({"model": "windowed"}, "0.1 + 0.8"),
+        ({"model": "unknown size", "output_limit": 1}, "0.1 + 0.002"),
+        ({"model": "unknown size"}, f"0.1 + {ASSUMED_OUTPUT * 2 / 1000}"),
         (
             {"model": "unknown size", "referenced": True, "output_limit": 1},
             f"{ASSUMED_WINDOW / 1000} + 0.002",
-            True,
         ),
-        ({"tool_calls": 2, "output_limit": 1}, "15 + 0.022", False),
+        ({"tool_calls": 2, "output_limit": 1}, "15 + 0.022"),
         (
             {"tool_calls": None, "output_limit": 1},
             "5 + 0.002 + 0.1",
-            True,
         ),
-        ({"model": "tiered", "output_limit": 1}, "0.25 + 0.004", False),
-        ({"model": "tiered", "output_limit": 1, "service_tier": "auto"}, "0.25 + 0.004", False),
-        ({"model": "tiered", "output_limit": 1, "service_tier": "default"}, "0.125 + 0.002", False),
-        ({"model": "tiered", "output_limit": 1, "service_tier": "flex"}, "0.125 + 0.002", False),
-        ({"model": "tiered", "body_bytes": 500, "output_limit": 1}, "1.25 + 0.004", False),
-        ({"model": "tiered", "body_bytes": 501, "output_limit": 1}, "3.006 + 0.01", False),
-        ({"model": "tiered", "long_cache": True, "output_limit": 1}, "0.8 + 0.004", False),
-        ({"model": "tiered", "media": True, "output_limit": 1}, "1.8 + 0.004", False),
-        ({"model": "packed", "output_limit": 1}, "0.3 + 4 + 5.005", False),
-        ({"model": "graduated", "output_limit": 1}, "0.4 + 0.002", False),
-        ({"model": "by the call", "output_limit": 1}, "0.101 + 0.25", False),
-        ({"model": "dated", "output_limit": 1}, "0.1 + 0.001", False),
-        ({"model": "embedder", "outputs": 0}, "0.1 + 0", False),
-        ({"model": "painter", "images": 3}, "0.24 + 0", True),
-        ({"model": "speaker", "characters": 100}, "1.5 + 0", True),
-        ({"model": "sketcher", "images": 1}, "0.1 + 0.5", True),
-        ({"model": "painter", "plan": "own", "output_limit": 1, "images": 1}, "0.12 + 0", False),
-        ({"model": "listener", "audio_us": 3_600_000_000}, "0.36 + 0", True),
+        ({"model": "tiered", "output_limit": 1}, "0.25 + 0.004"),
+        ({"model": "tiered", "output_limit": 1, "service_tier": "auto"}, "0.25 + 0.004"),
+        ({"model": "tiered", "output_limit": 1, "service_tier": "default"}, "0.125 + 0.002"),
+        ({"model": "tiered", "output_limit": 1, "service_tier": "flex"}, "0.125 + 0.002"),
+        ({"model": "tiered", "body_bytes": 500, "output_limit": 1}, "1.25 + 0.004"),
+        ({"model": "tiered", "body_bytes": 501, "output_limit": 1}, "3.006 + 0.01"),
+        ({"model": "tiered", "long_cache": True, "output_limit": 1}, "0.8 + 0.004"),
+        ({"model": "tiered", "media": True, "output_limit": 1}, "1.8 + 0.004"),
+        ({"model": "packed", "output_limit": 1}, "0.3 + 4 + 5.005"),
+        ({"model": "graduated", "output_limit": 1}, "0.4 + 0.002"),
+        ({"model": "by the call", "output_limit": 1}, "0.101 + 0.25"),
+        ({"model": "dated", "output_limit": 1}, "0.1 + 0.001"),
+        ({"model": "embedder", "outputs": 0}, "0.1 + 0"),
+        ({"model": "painter", "images": 3}, "0.24 + 0"),
+        ({"model": "speaker", "characters": 100}, "1.5 + 0"),
+        ({"model": "sketcher", "images": 1}, "0.1 + 0.5"),
+        ({"model": "painter", "plan": "own", "output_limit": 1, "images": 1}, "0.12 + 0"),
+        ({"model": "listener", "audio_us": 3_600_000_000}, "0.36 + 0"),
     ],
 )
-def test_the_worst_case(bounds: dict[str, object], expected: str, assumed: bool) -> None:
+def test_the_worst_case(bounds: dict[str, object], expected: str) -> None:
     reservation = reserve(**bounds)  # type: ignore[arg-type]
     assert reservation is not None
-    assert reservation.amount == sum(Decimal(part) for part in expected.split(" + "))
-    assert reservation.assumed is assumed
+    assert reservation == sum(Decimal(part) for part in expected.split(" + "))
 
 
 def test_prices_are_those_of_the_moment() -> None:
     later = reserve("dated", at=datetime(2026, 12, 1, tzinfo=UTC), output_limit=1)
     assert later is not None
-    assert later.amount == Decimal("1.001")
+    assert later == Decimal("1.001")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +173,7 @@ def test_what_has_no_price_has_no_worst_case(model: str, bounds: dict[str, objec
 
 
 def test_what_is_free_costs_nothing() -> None:
-    assert Reserver(BOOK).reserve("default", FREE, AT_US) == Reservation(Decimal(0), assumed=False)
+    assert Reserver(BOOK).reserve("default", FREE, AT_US) == Decimal(0)
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +187,14 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reserver.reserve("default", again, AT_US) == reserver.reserve("default", again, AT_US)
     assert len(reserver._entries) <= 2
     assert len(reserver._terms) <= 2
+    assert len(reserver._alike) <= 2
+
+
+def test_what_has_a_long_name_is_not_remembered() -> None:
+    reserver = Reserver(BOOK)
+    long = Bounds(model="plain", service_tier="x" * 300, output_limit=1)
+    assert reserver.reserve("default", long, AT_US) == Decimal("0.002")
+    assert not (reserver._entries or reserver._terms or reserver._alike)
 
 
 def test_tokens_that_rate_limits_expect() -> None:
@@ -268,6 +272,36 @@ def cost(sums: list[SeriesSum]) -> Decimal:
     return total([amount for amount in amounts if amount is not None])
 
 
+@st.composite
+def likes(draw: st.DrawFn) -> list[tuple[Bounds, int]]:
+    """Requests that differ in their length, their output limit and their time alone, maybe."""
+    like = Bounds(
+        model=draw(st.sampled_from((*MODELS, "dated", "unknown size", "embedder", "sketcher"))),
+        outputs=draw(st.integers(0, 2)),
+        referenced=draw(st.booleans()),
+        tool_calls=draw(st.sampled_from([0, 0, 0, 2, None])),
+        images=draw(st.integers(0, 1)),
+    )
+    lengths = st.integers(0, 1100) | st.sampled_from([400, 500, 501, 999, 1000, 10**6])
+    limits = st.none() | st.integers(0, 2000)
+    days = st.sampled_from([-30, 0, 15, 16, 17, 400])
+    several = draw(st.lists(st.tuples(lengths, limits, days), min_size=2, max_size=6))
+    return [
+        (like._replace(body_bytes=length, output_limit=limit), AT_US + day * 86_400_000_000)
+        for length, limit, day in several
+    ]
+
+
+@settings(max_examples=400)
+@given(likes())
+def test_what_is_remembered_of_its_like_holds_for_each(likes: list[tuple[Bounds, int]]) -> None:
+    remembering = Reserver(BOOK)
+    for bounds, at_us in likes:
+        worked_out = Reserver(BOOK).reserve("own", bounds, at_us)
+        assert remembering.reserve("own", bounds, at_us) == worked_out
+        assert remembering.reserve("own", bounds, at_us) == worked_out
+
+
 @settings(max_examples=400)
 @given(requests())
 def test_nothing_within_the_bounds_costs_more(
@@ -277,6 +311,6 @@ def test_nothing_within_the_bounds_costs_more(
     plan, bounds, used, before = request
     reservation = Reserver(BOOK).reserve(plan, bounds, AT_US)
     assert reservation is not None
-    assert reservation.amount >= cost(used)
+    assert reservation >= cost(used)
     added = EXACT.subtract(cost([*before, *used]), cost(before))
-    assert reservation.amount >= added - Decimal("1e-24")
+    assert reservation >= added - Decimal("1e-24")
