@@ -93,7 +93,7 @@ class _Alike(NamedTuple):
 
 
 class _Input(NamedTuple):
-    """Input tokens at most, for bodies of ``least_bytes`` to ``most_bytes``; ``grows``: with them."""
+    """Input tokens at most, for bodies of so many bytes; ``grows``: as many as these."""
 
     tokens: int
     grows: bool

@@ -2,9 +2,9 @@
 
 import sqlite3
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any
 
+from proxy.core.limits import Held
 from proxy.core.usage import Metric, RequestState
 from proxy.errors import BadRequestError
 from proxy.ledger import appending, statements
@@ -13,7 +13,7 @@ from proxy.ledger.identities import Identities, Owner
 from proxy.ledger.late import note_late
 from proxy.ledger.limit_owners import LimitedOwner
 from proxy.ledger.limiting import Booked, EventRow, Limiting
-from proxy.ledger.port import Admission, OpenCall, Refusal, Settlement
+from proxy.ledger.port import ADMITTED, Admission, OpenCall, Refusal, Settlement
 from proxy.ledger.rows import read_sequence
 from proxy.ledger.series import Dimensions, SeriesNumbers
 from proxy.ledger.slots import QUARTER_US, QUARTERS_A_DAY
@@ -105,7 +105,7 @@ class Booking:
     ) -> list[Admission | Refusal]:
         if self._limiting.anyone:
             return self._limiting.decide(connection, calls)
-        return [Admission(request_id=call.id) for call in calls]
+        return [ADMITTED] * len(calls)
 
     def _insert(
         self,
@@ -124,7 +124,7 @@ class Booking:
         statement = statements.OPEN
         reserved = self._limiting.reserved
         if reserved:
-            rows = [(*row, *_texts(reserved.get(row[0], _NOTHING))) for row in rows]
+            rows = [(*row, *_reservation(reserved.get(row[0]))) for row in rows]
             statement = statements.OPEN_RESERVING
         before, after = (self._worker_id,), (self._identities.sequence,)
         return statement.run(connection, rows, before=before, after=after) == len(rows)
@@ -284,7 +284,7 @@ class Booking:
                 connection, key_id, subscription_id, settlement.opened_at_us
             )
             if owners:
-                entries.limited.append(Booked(settlement, owners, len(entries.events)))
+                entries.limited.append((settlement, owners, len(entries.events)))
         if settlement.appended_from:
             entries.appends.append(appending.Claim(settlement, place, owners))
         else:
@@ -340,9 +340,11 @@ class Booking:
             n += 1
 
 
-def _texts(reserved: tuple[Decimal | None, int | None]) -> tuple[str | None, int | None]:
-    amount, tokens = reserved
-    return None if amount is None else str(amount), tokens
+def _reservation(held: Held | None) -> tuple[str | None, int | None]:
+    if held is None:
+        return _NOTHING
+    amount = held.amount
+    return None if amount is None else str(amount), held.tokens
 
 
 def _settled(

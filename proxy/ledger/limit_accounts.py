@@ -2,7 +2,7 @@
 
 import logging
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Mapping
 from decimal import Decimal
 
 from proxy.core.allowances import crossings
@@ -24,6 +24,7 @@ from proxy.ledger.limit_sums import Derivation, derive, keep_key_sums
 _LOG = logging.getLogger("weighbridge")
 _SHOWN = Decimal("0.0001")
 _add = EXACT.add
+_subtract = EXACT.subtract
 _UNKNOWN = Decimal("NaN")
 """What is left of a state that has not been looked at."""
 
@@ -70,22 +71,33 @@ class Account:
                 move(
                     self.state,
                     spent=self._cost,
-                    reserved=EXACT.subtract(self._taken, self._freed),
+                    reserved=_subtract(self._taken, self._freed),
                     running=self._took - self._ended,
                     overruns=self._overruns,
                 )
             )
 
-    def fits(self, amount: Decimal, at_us: int) -> bool:
-        """Tell whether a worst case fits for sure; if not, admission must look closer."""
+    def take(self, amount: Decimal, at_us: int) -> bool:
+        """Admit a worst case that fits for sure; if it does not, admission must look closer."""
         left = self._room
         if left is _UNKNOWN:
             left = self._look()
-        return left is not None and at_us >= self._from_us and _add(self._taken, amount) <= left
+        if left is None or at_us < self._from_us:
+            return False
+        taken = _add(self._taken, amount)
+        if taken > left:
+            return False
+        self._taken = taken
+        self._took += 1
+        return True
 
-    def take(self, amount: Decimal) -> None:
-        """Admit what fits."""
-        self._taken = _add(self._taken, amount)
+    def give_back(self, amount: Decimal) -> None:
+        """Take an admission back: it did not fit elsewhere."""
+        self._taken = _subtract(self._taken, amount)
+        self._took -= 1
+
+    def count_in(self) -> None:
+        """Count a request as running that was admitted when it was nobody's."""
         self._took += 1
 
     def book(self, held: Held, cost: Decimal, tokens: int) -> None:
@@ -127,6 +139,29 @@ class Account:
         self.set(LimitState(tuple(spends), *state[1:]))
 
 
+class Together:
+    """The accounts of a request's owners, and what their limits look at."""
+
+    __slots__ = ("accounts", "counts_tokens", "plan", "spends", "tells")
+
+    def __init__(self, accounts: tuple[Account, ...]) -> None:
+        owners = [account.owner for account in accounts]
+        self.accounts = accounts
+        self.plan = owners[0].plan
+        self.spends = any(owner.caps.spends for owner in owners)
+        self.counts_tokens = any(owner.caps.tokens_per_minute for owner in owners)
+        self.tells = any(owner.tells for owner in owners)
+
+    def take(self, amount: Decimal, at_us: int) -> bool:
+        """Admit what fits all of them for sure; else nothing is taken."""
+        for place, account in enumerate(self.accounts):
+            if not account.take(amount, at_us):
+                for taken in self.accounts[:place]:
+                    taken.give_back(amount)
+                return False
+        return True
+
+
 class Accounts:
     """All accounts of a transaction, by their owners' numbers."""
 
@@ -134,14 +169,14 @@ class Accounts:
         self._book = book
         self._states = KnownStates()
         self.by_owner: dict[int, Account] = {}
-        self._together: dict[tuple[LimitedOwner, ...], tuple[Account, ...]] = {}
+        self._together: dict[tuple[LimitedOwner, ...], Together] = {}
         self._warnings: list[str] = []
 
-    def of(self, owners: tuple[LimitedOwner, ...]) -> tuple[Account, ...]:
+    def of(self, owners: tuple[LimitedOwner, ...]) -> Together:
         """Return the accounts of a request's owners, which are loaded."""
         together = self._together.get(owners)
         if together is None:
-            together = tuple(self.by_owner[owner.number] for owner in owners)
+            together = Together(tuple(self.by_owner[owner.number] for owner in owners))
             self._together[owners] = together
         return together
 
@@ -251,13 +286,9 @@ class Accounts:
     def load(
         self,
         connection: sqlite3.Connection,
-        wanted: Iterable[tuple[tuple[LimitedOwner, ...], int]],
+        latest: Mapping[tuple[LimitedOwner, ...], int],
     ) -> None:
         """Have the owners' accounts, with the windows that hold the latest of their moments."""
-        latest: dict[tuple[LimitedOwner, ...], int] = {}
-        for owners, at_us in wanted:
-            if at_us > latest.get(owners, -1):
-                latest[owners] = at_us
         moments = [(owner, at_us) for owners, at_us in latest.items() for owner in owners]
         missing = {owner.number for owner, _ in moments} - self.by_owner.keys()
         rows = self._states.read(connection, list(missing)) if missing else {}

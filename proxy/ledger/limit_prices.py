@@ -37,34 +37,32 @@ class SeriesPrices:
 
     def __init__(self, book: LedgerBook) -> None:
         self._book = book
-        self.known: dict[tuple[int, int], UnitPrice] = {}
-        """By series and epoch: to look there first saves a call for each event."""
-        self._dates: list[int] | None = None
+        self._dates: list[int] = []
+        self._known: list[dict[int, UnitPrice]] = []
 
     def forget(self) -> None:
         """Forget every price: the book may be another one."""
-        self.known.clear()
-        self._dates = None
+        self._known.clear()
 
-    def epoch(self, at_us: int) -> int:
-        """Number the time between two dates of the book that a moment is in."""
-        dates = self._dates
-        if dates is None:
-            dates = [to_us(date) for date in self._book.book.boundaries(_EARLIEST, _LATEST)]
-            self._dates = dates
-        return bisect_right(dates, at_us) if dates else 0
+    def known(self, at_us: int) -> dict[int, UnitPrice]:
+        """Return what units cost at a moment, by series, as far as that is known.
 
-    def unit(
-        self, connection: sqlite3.Connection, series_id: int, epoch: int, at_us: int
-    ) -> UnitPrice:
-        """Return what a unit of a series costs at a moment of an epoch."""
-        key = series_id, epoch
-        known = self.known.get(key)
-        if known is None:
-            if len(self.known) >= _REMEMBERED:
-                self.known.clear()
-            known = self.known[key] = self._find(connection, series_id, at_us)
-        return known
+        There is one for each time between two dates of the book. To look there first saves a
+        call for each event.
+        """
+        if not self._known:
+            boundaries = self._book.book.boundaries(_EARLIEST, _LATEST)
+            self._dates = [to_us(date) for date in boundaries]
+            self._known = [{} for _ in range(len(boundaries) + 1)]
+        return self._known[bisect_right(self._dates, at_us)]
+
+    def find(self, connection: sqlite3.Connection, series_id: int, at_us: int) -> UnitPrice:
+        """Find out what a unit of a series costs at a moment."""
+        known = self.known(at_us)
+        if len(known) >= _REMEMBERED:
+            known.clear()
+        price = known[series_id] = self._find(connection, series_id, at_us)
+        return price
 
     def _find(self, connection: sqlite3.Connection, series_id: int, at_us: int) -> UnitPrice:
         row = connection.execute(_SERIES, (series_id,)).fetchone()

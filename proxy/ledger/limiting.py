@@ -19,7 +19,7 @@ from proxy.ledger import statements
 from proxy.ledger.limit_accounts import Account, Accounts
 from proxy.ledger.limit_owners import LedgerBook, LimitedOwner, Owners
 from proxy.ledger.limit_prices import SeriesPrices
-from proxy.ledger.port import Admission, OpenCall, Refusal, Settlement
+from proxy.ledger.port import ADMITTED, Admission, OpenCall, Refusal, Settlement
 from proxy.ledger.slots import QUARTER_US
 
 _ROWS = "SELECT id, state, reserved, reserved_tokens, subscription_id IS NOT NULL FROM requests"
@@ -40,12 +40,8 @@ CHANGED = Refusal(
 """A request comes without bounds, from a worker that does not know yet that it is limited."""
 
 
-class Booked(NamedTuple):
-    """A settlement of limited owners; its events are those from ``first`` on."""
-
-    settlement: Settlement
-    owners: tuple[LimitedOwner, ...]
-    first: int
+Booked = tuple[Settlement, tuple[LimitedOwner, ...], int]
+"""A settlement of limited owners, they, and where its events begin."""
 
 
 class _Row(NamedTuple):
@@ -67,8 +63,9 @@ class Limiting:
         self._owners = Owners(self._book)
         self._accounts = Accounts(self._book)
         self._rows: dict[int, _Row] = {}
-        self._held: dict[int, tuple[Decimal | None, int]] = {}
-        self.reserved: dict[int, tuple[Decimal | None, int]] = {}
+        self._held: dict[int, Held] = {}
+        self.reserved: dict[int, Held] = {}
+        """What this transaction's openings hold, by request."""
 
     def forget(self) -> None:
         """Forget what was done in a transaction that is rolled back, and who is limited."""
@@ -116,24 +113,20 @@ class Limiting:
         self, connection: sqlite3.Connection, calls: Sequence[OpenCall]
     ) -> list[Admission | Refusal]:
         """Admit each call that its owners' limits have room for, in their order."""
-        of = self._owners.of
-        concerned = [
-            of(connection, call.key.id, call.key.subscription_id, call.opened_at_us)
-            if call.key is not None
-            else ()
-            for call in calls
-        ]
+        concerned: list[tuple[LimitedOwner, ...]] = []
+        latest: dict[tuple[LimitedOwner, ...], int] = {}
+        for call in calls:
+            key, at_us = call.key, call.opened_at_us
+            owners: tuple[LimitedOwner, ...] = ()
+            if key is not None:
+                owners = self._owners.of(connection, key.id, key.subscription_id, at_us)
+            concerned.append(owners)
+            if owners and at_us > latest.get(owners, -1):
+                latest[owners] = at_us
         self._accounts.mark()
-        self._accounts.load(
-            connection,
-            [
-                (owners, call.opened_at_us)
-                for call, owners in zip(calls, concerned, strict=True)
-                if owners
-            ],
-        )
+        self._accounts.load(connection, latest)
         return [
-            self._decide_one(connection, call, owners) if owners else Admission(request_id=call.id)
+            self._decide_one(connection, call, owners) if owners else ADMITTED
             for call, owners in zip(calls, concerned, strict=True)
         ]
 
@@ -150,24 +143,19 @@ class Limiting:
             return CHANGED
         amount = None
         at_us = call.opened_at_us
-        if owners[0].caps.spends or owners[-1].caps.spends:
-            amount = self._book.reserver.reserve(owners[0].plan, bounds, at_us)
+        together = self._accounts.of(owners)
+        if together.spends:
+            amount = self._book.reserver.reserve(together.plan, bounds, at_us)
             if amount is None:
                 return self._unpriced(call.model)
-        tokens = expected_tokens(bounds)
-        accounts = self._accounts.of(owners)
-        if amount is not None and _all_fit(accounts, amount, at_us):
-            for account in accounts:
-                account.take(amount)
-        else:
+        tokens = expected_tokens(bounds) if together.counts_tokens else 0
+        if amount is None or not together.take(amount, at_us):
             need = Need(amount or ZERO, tokens)
-            refused = self._look_closer(connection, accounts, need, at_us)
+            refused = self._look_closer(connection, together.accounts, need, at_us)
             if refused is not None:
                 return _refusal(refused, self._told(owners, at_us))
-        self.reserved[call.id] = amount, tokens
-        if owners[0].tells or owners[-1].tells:
-            return Admission(request_id=call.id, allowance=self._told(owners, at_us))
-        return Admission(request_id=call.id)
+        self.reserved[call.id] = Held(at_us, amount, tokens, running=True)
+        return Admission(self._told(owners, at_us)) if together.tells else ADMITTED
 
     def _look_closer(
         self, connection: sqlite3.Connection, accounts: Sequence[Account], need: Need, at_us: int
@@ -208,11 +196,14 @@ class Limiting:
 
     def prepare(self, connection: sqlite3.Connection, booked: Sequence[Booked]) -> None:
         """Read states and rows before the settlements are written."""
-        self._accounts.load(
-            connection, [(entry.owners, entry.settlement.opened_at_us) for entry in booked]
-        )
-        ids = [entry.settlement.request_id for entry in booked]
-        ids = [request_id for request_id in ids if request_id not in self._held]
+        latest: dict[tuple[LimitedOwner, ...], int] = {}
+        ids: list[int] = []
+        for settlement, owners, _ in booked:
+            if settlement.opened_at_us > latest.get(owners, -1):
+                latest[owners] = settlement.opened_at_us
+            if settlement.request_id not in self._held:
+                ids.append(settlement.request_id)
+        self._accounts.load(connection, latest)
         if ids:
             size = 1 << (len(ids) - 1).bit_length()
             marks = ",".join("?" * size)
@@ -227,18 +218,18 @@ class Limiting:
     def count_in(self, owners: Iterable[LimitedOwner]) -> None:
         """Count a running request as these owners', which was nobody's when it opened."""
         for owner in owners:
-            self._accounts.by_owner[owner.number].take(ZERO)
+            self._accounts.by_owner[owner.number].count_in()
 
     def book(
         self, connection: sqlite3.Connection, booked: Sequence[Booked], events: Sequence[EventRow]
     ) -> None:
         """Book what was settled: ``events`` are those that are new, in the order of ``booked``."""
         of_keys: dict[tuple[int, int, int], int] = {}
-        ends = [entry.first for entry in booked[1:]] + [len(events)]
+        ends = [first for _, _, first in booked[1:]] + [len(events)]
         for entry, end in zip(booked, ends, strict=True):
             # Those of neighbours without a limit may lie between two entries: they are not its.
-            number = entry.settlement.request_id
-            own = events[entry.first : end]
+            number = entry[0].request_id
+            own = events[entry[2] : end]
             if own and own[-1][1] != number:
                 own = [event for event in own if event[1] == number]
             self._book_one(connection, entry, own, of_keys)
@@ -264,7 +255,7 @@ class Limiting:
             held = self._take_held(settlement)
         if held is None:
             return
-        accounts = self._accounts.of(owners)
+        accounts = self._accounts.of(owners).accounts
         if settlement.measurement.state is RequestState.DEFERRED:
             for account in accounts:
                 account.flush()
@@ -295,8 +286,7 @@ class Limiting:
         """
         remembered = self._held.pop(settlement.request_id, None)
         if remembered is not None:
-            amount, tokens = remembered
-            return Held(settlement.opened_at_us, amount, tokens, running=True)
+            return remembered
         row = self._rows.get(settlement.request_id)
         if row is None:
             return None
@@ -312,25 +302,17 @@ class Limiting:
         if not events:
             return cost, pooled
         moment_us = events[0][4]
-        epoch = self._prices.epoch(moment_us)
-        known = self._prices.known
+        known = self._prices.known(moment_us)
         for _, _, _, series_id, _, quantity in events:
-            unit = known.get((series_id, epoch))
+            unit = known.get(series_id)
             if unit is None:
-                unit = self._prices.unit(connection, series_id, epoch, moment_us)
+                unit = self._prices.find(connection, series_id, moment_us)
             price, is_pooled = unit
             if price is not None:
                 cost = _fma(price, quantity, cost)
             elif is_pooled:
                 pooled = True
         return cost, pooled
-
-
-def _all_fit(accounts: Sequence[Account], amount: Decimal, at_us: int) -> bool:
-    for account in accounts:  # noqa: SIM110 - a generator costs more than its one step
-        if not account.fits(amount, at_us):
-            return False
-    return True
 
 
 def _refusal(refused: Refused, told: Allowance | None) -> Refusal:

@@ -39,15 +39,16 @@ class OpenCall(msgspec.Struct, kw_only=True):
     """What it can use at most; needed where its key or subscription is limited."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Admission:
+class Admission(msgspec.Struct, frozen=True):
     """The request is in the ledger, durably, and may go upstream.
 
     ``allowance`` is what its client may be told of its limits, if there is anything to tell.
     """
 
-    request_id: int
     allowance: Allowance | None = None
+
+
+ADMITTED = Admission()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -194,7 +194,7 @@ def test_what_has_a_long_name_is_not_remembered() -> None:
     reserver = Reserver(BOOK)
     long = Bounds(model="plain", service_tier="x" * 300, output_limit=1)
     assert reserver.reserve("default", long, AT_US) == Decimal("0.002")
-    assert not (reserver._entries or reserver._terms or reserver._alike)
+    assert reserver._entries == reserver._terms == reserver._alike == {}
 
 
 def test_tokens_that_rate_limits_expect() -> None:

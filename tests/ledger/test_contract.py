@@ -8,7 +8,7 @@ import pytest
 from proxy.core.subscriptions import key_digest
 from proxy.core.usage import Metric, RequestState
 from proxy.errors import BadRequestError, ConflictError, NotFoundError
-from proxy.ledger.port import Admission, Ledger, Refusal
+from proxy.ledger.port import ADMITTED, Admission, Ledger, Refusal
 from tests.ledger.calls import START, START_US, Caller, Clock, make_key, settlement, usage
 
 MONTH = [START, START + timedelta(days=31)]
@@ -23,7 +23,7 @@ async def totals(ledger: Ledger, subscription: str = "acme") -> dict[tuple[str, 
 async def test_a_request_is_admitted_and_settled(ledger: Ledger, caller: Caller) -> None:
     key = await make_key(ledger)
     call = caller.call(key)
-    assert await ledger.open(call) == Admission(request_id=call.id)
+    assert await ledger.open(call) == ADMITTED
     standing = await ledger.standing("acme", MONTH)
     assert standing is not None
     assert (standing.open, standing.deferred, list(standing.sums)) == (1, 0, [])
@@ -75,7 +75,7 @@ async def test_an_id_is_used_once(ledger: Ledger, caller: Caller) -> None:
         ledger.open(call), ledger.open(other), return_exceptions=True
     )
     assert isinstance(again, ConflictError)
-    assert neighbour == Admission(request_id=other.id)
+    assert neighbour == ADMITTED
 
 
 async def test_a_value_that_cannot_be_kept_harms_no_neighbour(

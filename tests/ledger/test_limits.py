@@ -7,7 +7,7 @@ from pathlib import Path
 from proxy.core.limits import Window
 from proxy.core.subscriptions import key_digest
 from proxy.core.usage import RequestState
-from proxy.ledger.port import Admission, Refusal
+from proxy.ledger.port import ADMITTED, Admission, Refusal
 from proxy.ledger.sqlite import SqliteLedger
 from tests.ledger.calls import (
     START_US,
@@ -42,8 +42,8 @@ async def test_a_budget_is_reserved_booked_and_released(
     key = await limited_key(ledger)
     assert key.limited
     one, two = bounded(caller, key), bounded(caller, key)
-    assert await ledger.open(one) == Admission(request_id=one.id)
-    assert await ledger.open(two) == Admission(request_id=two.id)
+    assert await ledger.open(one) == ADMITTED
+    assert await ledger.open(two) == ADMITTED
     assert spent(path) == (0, Decimal("1.00"))
     waiting = await refusal(ledger, caller)
     assert (waiting.status, waiting.code) == (429, "rate_limit_exceeded")
