@@ -244,7 +244,7 @@ class Booking:
     def _owner(self, connection: sqlite3.Connection, settlement: Settlement) -> Owner | None:
         key = settlement.key
         if key is not None:
-            return Owner(key.id, key.subscription_id)
+            return key.id, key.subscription_id
         digest = settlement.key_digest
         if digest is None:
             return None
@@ -289,9 +289,13 @@ class Booking:
             entries.appends.append(appending.Claim(settlement, place, owners))
         else:
             as_opened = self._limiting.remembers(settlement.request_id)
-            entries.requests.append((*_settled(settlement, state, place), int(as_opened)))
-        if owner is not None and segment_id is not None and state is not RequestState.DEFERRED:
-            self._enter_events(connection, settlement, (owner.subscription_id, segment_id), entries)
+            entries.requests.append(_settled(settlement, state, place, as_opened=as_opened))
+        if (
+            subscription_id is not None
+            and segment_id is not None
+            and state is not RequestState.DEFERRED
+        ):
+            self._enter_events(connection, settlement, (subscription_id, segment_id), entries)
 
     def _enter_events(
         self,
@@ -348,7 +352,11 @@ def _reservation(held: Held | None) -> tuple[str | None, int | None]:
 
 
 def _settled(
-    settlement: Settlement, state: RequestState, place: tuple[int | None, int | None, int | None]
+    settlement: Settlement,
+    state: RequestState,
+    place: tuple[int | None, int | None, int | None],
+    *,
+    as_opened: bool,
 ) -> tuple[object, ...]:
     measurement = settlement.measurement
     usage = measurement.usage
@@ -364,6 +372,7 @@ def _settled(
         "; ".join(usage.notes) or None,
         measurement.raw[:RAW_USAGE_BYTES] or None,
         *place,
+        1 if as_opened else 0,
     )
 
 

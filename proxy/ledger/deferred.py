@@ -53,7 +53,7 @@ def register(
     connection.execute(
         "INSERT OR IGNORE INTO deferred (object_id, upstream, request_id, subscription_id)"
         " VALUES (?, ?, ?, ?)",
-        (*place, settlement.request_id, owner.subscription_id),
+        (*place, settlement.request_id, owner[1]),
     )
     (number,) = connection.execute(
         "SELECT request_id FROM deferred WHERE object_id = ? AND upstream = ?", place

@@ -10,11 +10,8 @@ ADOPTED_PLAN = "default"
 _REMEMBERED = 20_000
 
 
-class Owner(NamedTuple):
-    """Whom a request is booked to."""
-
-    key_id: int | None
-    subscription_id: int
+Owner = tuple[int | None, int]
+"""Whom a request is booked to: its key, if that is known, and its subscription, by number."""
 
 
 class Span(NamedTuple):
@@ -83,7 +80,7 @@ class Identities:
                 return None
             if len(self._owners) > _REMEMBERED:
                 self._owners.clear()
-            owner = self._owners[digest] = Owner(*row)
+            owner = self._owners[digest] = (row[0], row[1])
         return owner
 
     def adopt(

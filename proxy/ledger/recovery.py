@@ -127,7 +127,7 @@ def _left_open(
         for request_id, key_id, digest, subscription_id, opened_at_us, model, body_bytes in rows:
             owner = None
             if subscription_id is not None:
-                owner = Owner(key_id, subscription_id)
+                owner = (key_id, subscription_id)
             elif digest is not None:
                 owner = booking.known_owner(connection, digest)
             usage = estimate(model, body_bytes)

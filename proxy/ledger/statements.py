@@ -9,7 +9,6 @@ rest filled with zeros, which keeps the texts few enough for the connection's st
 
 import sqlite3
 from collections.abc import Sequence
-from itertools import chain
 
 CHUNK_ROWS = 256
 _FILLER = (0,)
@@ -47,9 +46,10 @@ class BulkStatement:
             chunk = rows[start : start + CHUNK_ROWS] if len(rows) > CHUNK_ROWS else rows
             size = 1 << (len(chunk) - 1).bit_length()
             parameters = list(before)
-            parameters.extend(chain.from_iterable(chunk))
-            parameters.extend(_FILLER * (self._width * (size - len(chunk))))
-            parameters.extend(after)
+            for row in chunk:
+                parameters += row
+            parameters += _FILLER * (self._width * (size - len(chunk)))
+            parameters += after
             changed += connection.execute(self._text(size), parameters).rowcount
         return changed
 
