@@ -154,7 +154,7 @@ class Limiting:
             refused = self._look_closer(connection, together.accounts, need, at_us)
             if refused is not None:
                 return _refusal(refused, self._told(owners, at_us))
-        self.reserved[call.id] = Held(at_us, amount, tokens, running=True)
+        self.reserved[call.id] = Held(at_us, amount, tokens, True)  # noqa: FBT003 - by place: on the hot path
         return Admission(self._told(owners, at_us)) if together.tells else ADMITTED
 
     def _look_closer(
