@@ -54,6 +54,10 @@ class RequestState(StrEnum):
 UNSETTLED = frozenset({RequestState.OPEN, RequestState.DEFERRED})
 
 
+_TOKENS = Metric.TOKENS
+"""Members of enumerations are slow to look up."""
+
+
 class Quantity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """So much of one type of one metric.
 
@@ -94,7 +98,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def tokens(self) -> int:
         """The sum over all token types: what the provider says was billed."""
-        return sum([q.quantity for q in self.quantities if q.metric is Metric.TOKENS])
+        return sum([q.quantity for q in self.quantities if q.metric is _TOKENS])
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True, gc=False):

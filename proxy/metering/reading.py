@@ -38,7 +38,7 @@ class Reading:
         media_type = head.media_type
         streamed = media_type == b"text/event-stream"
         hide = call.asked and streamed and head.status == 200
-        decoder = decoder_for(encoding)
+        decoder = decoder_for(encoding) if encoding else None
         readable = decoder is not None or not is_encoded(encoding)
         if call.endpoint is None or self._usage is None or not call.metered or not readable:
             self._meter, hide = PassMeter(), False

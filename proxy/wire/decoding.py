@@ -89,7 +89,7 @@ def decoder_for(content_encoding: bytes, room: int = MAX_DECODED_BYTES) -> Decod
 
 def is_encoded(content_encoding: bytes) -> bool:
     """Whether a body with this header is anything but itself."""
-    return content_encoding.strip().lower() not in {b"", b"identity"}
+    return content_encoding != b"" and content_encoding.strip().lower() not in {b"", b"identity"}
 
 
 def decode_whole(data: bytes, content_encoding: bytes, limit: int) -> bytes | None:

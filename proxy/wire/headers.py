@@ -43,6 +43,14 @@ _OF_THE_BODY = frozenset(
     }
 )
 """What an edited body makes untrue."""
+_KEPT_FROM_CLIENTS = {
+    (managed, edited): HOP_BY_HOP
+    | (_ACCOUNT if managed else frozenset())
+    | (_OF_THE_BODY if edited else frozenset())
+    for managed in (False, True)
+    for edited in (False, True)
+}
+"""What does not go down: by whether the account is the operator's, and the body edited."""
 DECODABLE = (b"gzip", b"x-gzip", b"deflate", b"identity")
 
 
@@ -163,11 +171,10 @@ def downward(answer: AnswerHead, *, managed: bool, edited: bool) -> Headers:
 
     An ``edited`` body has another length and encoding than the upstream said.
     """
-    dropped = _hop_by_hop(answer.headers, answer.fields)
-    if managed:
-        dropped |= _ACCOUNT
-    if edited:
-        dropped |= _OF_THE_BODY
+    dropped = _KEPT_FROM_CLIENTS[managed, edited]
+    one_hop = _hop_by_hop(answer.headers, answer.fields)
+    if one_hop is not HOP_BY_HOP:
+        dropped |= one_hop
     fields = answer.fields
     if len(fields) == len(answer.headers):
         # No name comes twice: they are in lower case already, in the same order.
