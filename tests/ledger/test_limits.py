@@ -33,6 +33,21 @@ from tests.ledger.limited import (
 DAY_US = 86_400_000_000
 
 
+async def test_what_was_not_taken_from_a_bucket_is_not_given_back(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    """A limit on tokens that is set while a request runs counts all that it then uses."""
+    await adopt(ledger)
+    await make_key(ledger)
+    limits: dict[str, object] = {"spend_per_period": Decimal("5.00")}
+    await ledger.set_limits(limits, subscription="acme")
+    call = bounded(caller, await limited_key(ledger))
+    assert await ledger.open(call) == ADMITTED
+    await ledger.set_limits({**limits, "tokens_per_minute": 1000}, subscription="acme")
+    await ledger.settle(settlement(call, usage(input=10, output=10)))
+    assert kept(path)[2].state.tokens_level_us == 20 * 60_000
+
+
 async def test_a_budget_is_reserved_booked_and_released(
     ledger: SqliteLedger, caller: Caller, path: Path
 ) -> None:
