@@ -111,9 +111,9 @@ class Application:
         self.books = BookInForce(prices.shelf, book)
         self.prices = prices
         self.keys = KeyRing(ledger)
-        moderation = Moderation(asyncio.get_running_loop(), self._in_hand)
-        ledger.tell_written(moderation.wake)
-        self.upstreams = upstreams_of(settings, connections=upstreams, moderation=moderation)
+        self.moderation = Moderation(asyncio.get_running_loop(), self._in_hand)
+        ledger.tell_written(self.moderation.wake)
+        self.upstreams = upstreams_of(settings, connections=upstreams, moderation=self.moderation)
         self.estimator = ThreadEstimator()
         self.spool = Spool(settings.spool_path, ledger.worker_id)
         ledger.spooled = lambda: self.spool.pending > 0
@@ -150,6 +150,7 @@ class Application:
             ),
             max_connections=connections,
             held=HeldBytes(settings.max_held_bytes),
+            moderation=self.moderation,
         )
         self._chores: list[asyncio.Task[None]] = []
 
@@ -261,6 +262,7 @@ class Application:
             await self.spool.replay(self.ledger.settle)
         self.spool.close()
         self.upstreams.close()
+        self.moderation.close()
         self.estimator.close()
         if self.access_log is not None:
             self.access_log.close()

@@ -4,18 +4,19 @@ Waking up for a chunk costs more than relaying it. So while chunks come thick an
 rests a moment before it looks again, and then finds several. It does not rest while few come, nor
 where each look finds many anyhow; a large piece is not counted, since it is a batch itself. Nor
 does it while a request is in hand: to admit or to settle one takes many rounds of the loop, and
-each would be late. A rest ends as soon as the ledger has written what requests wait for.
+each would be late. A rest ends as soon as the ledger has written what requests wait for, a client
+says something, or an upstream begins an answer.
 
 What a round brings meanwhile is read first and then taken, one after the other: the code that
 relays stays in the processor's caches, which the kernel's would push it out of.
 """
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable
 
 from proxy.core.rates import RecentRate
+from proxy.http.alarm import CAN_REST, Alarm, descriptor_of
 
 REST_S = 0.001
 BUSY_PIECES_PER_S = 4_000
@@ -43,31 +44,6 @@ class Moderator:
         return REST_S if self.busy and pieces < ENOUGH_PIECES else 0.0
 
 
-class Alarm:
-    """A rest of one thread that another one can end."""
-
-    __slots__ = ("_resting", "_rung")
-
-    def __init__(self) -> None:
-        self._rung = threading.Lock()
-        self._rung.acquire()
-        self._resting = False
-
-    def rest(self, seconds: float, needless: Callable[[], bool]) -> bool:
-        """Rest so long, or until it rings, unless that is ``needless``; say whether it rang."""
-        self._resting = True  # first: what rings from here on is heard
-        rang = False
-        if not needless():
-            rang = self._rung.acquire(timeout=seconds)
-        self._resting = False
-        return rang
-
-    def ring(self) -> None:
-        """End the rest, if there is one or is to be one. Only one thread may ring."""
-        if self._resting and self._rung.locked():
-            self._rung.release()
-
-
 Take = Callable[[bytes], None]
 
 
@@ -82,7 +58,7 @@ class Moderation:
     def __init__(self, loop: asyncio.AbstractEventLoop, in_hand: Callable[[], int]) -> None:
         self._loop = loop
         self._in_hand = in_hand
-        self._alarm = Alarm()
+        self._alarm = Alarm() if CAN_REST else None
         self._moderator = Moderator()
         self._pieces = 0
         self._kept: list[tuple[Take, bytes]] = []
@@ -117,12 +93,41 @@ class Moderation:
         pieces, self._pieces = self._pieces, 0
         rest_s = self._moderator.rest_s(pieces, time.monotonic())
         self.take_kept()
-        if rest_s:
+        if rest_s and self._alarm is not None:
             self._alarm.rest(rest_s, self._needed)
 
     def _needed(self) -> bool:
         return self._in_hand() > 0
 
     def wake(self) -> None:
-        """End a rest: there is something to do. Only the ledger's thread may call it."""
-        self._alarm.ring()
+        """End a rest: there is something to do. Any thread may call it."""
+        if self._alarm is not None:
+            self._alarm.ring()
+
+    def listen(self, descriptor: int) -> None:
+        """Let what comes on a socket end rests, until it is closed."""
+        if self._alarm is not None:
+            self._alarm.listen(descriptor)
+
+    def await_answer(self, transport: asyncio.BaseTransport) -> int | None:
+        """Let the beginning of an answer end a rest, where there are any now.
+
+        Return what :meth:`begun` is to be told once it has begun; None: nothing.
+        """
+        if self._alarm is None or not self._moderator.busy:
+            return None
+        descriptor = descriptor_of(transport)
+        if descriptor is not None:
+            self._alarm.listen(descriptor)
+        return descriptor
+
+    def begun(self, descriptor: int) -> None:
+        """Let the rest of an answer come in rounds."""
+        if self._alarm is not None:
+            self._alarm.ignore(descriptor)
+
+    def close(self) -> None:
+        """Rest no more."""
+        alarm, self._alarm = self._alarm, None
+        if alarm is not None:
+            alarm.close()

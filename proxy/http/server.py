@@ -11,6 +11,7 @@ from proxy.http.connection import ConnectionLimits, ServerConnection
 from proxy.http.deadlines import Deadlines
 from proxy.http.exchange import ClientGoneError, Exchange
 from proxy.http.held import HeldBytes
+from proxy.http.moderation import Moderation
 from proxy.http.render import render_bytes, respond_error
 
 Handler = Callable[[Exchange], Coroutine[Any, Any, None]]
@@ -32,6 +33,7 @@ class Server:
         limits: ConnectionLimits,
         max_connections: int,
         held: HeldBytes | None = None,
+        moderation: Moderation | None = None,
     ) -> None:
         self._handler = handler
         self._max_connections = max_connections
@@ -40,6 +42,7 @@ class Server:
         self._listener: asyncio.Server | None = None
         self._deadlines = Deadlines()
         self.limits = limits
+        self.moderation = moderation
         self.held = held or HeldBytes(NO_LIMIT)
         self.loop = asyncio.get_running_loop()
         self.closing = False
@@ -63,7 +66,11 @@ class Server:
             backlog=BACKLOG,
             reuse_port=reuse_port or None,
         )
-        return list(self._listener.sockets)
+        sockets = list(self._listener.sockets)
+        if self.moderation is not None:
+            for each in sockets:
+                self.moderation.listen(each.fileno())
+        return sockets
 
     def enter(self, connection: ServerConnection) -> bool:
         """Count a connection in; False where there is no room."""

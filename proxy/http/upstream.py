@@ -77,7 +77,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection; between two requests it waits in the pool."""
 
     __slots__ = (
-        "_answering", "_bodiless", "_head_bytes", "_headers", "_informational", "_loop",
+        "_answering", "_awaited", "_bodiless", "_head_bytes", "_headers", "_informational", "_loop",
         "_moderation", "_parser", "_paused", "_pool", "_request_sent", "_silence_timeout_s",
         "_sink", "_status", "_transport", "_tunnelled", "_until_close", "deadline",
     )  # fmt: skip
@@ -91,6 +91,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._sink: AnswerSink | None = None
         self._answering = False
+        self._awaited: int | None = None
         self._paused = False
         self._bodiless = False
         self._until_close = False
@@ -150,7 +151,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The upstream closed: that ends an answer without a length, and breaks any other."""
         self._moderation.take_kept()
-        self._transport = None
+        self._transport = self._awaited = None
         self._pool.lost(self)
         sink = self._sink
         if sink is None:
@@ -225,6 +226,9 @@ class UpstreamConnection(asyncio.Protocol):
         )
         self._tunnelled = status == 101
         self._answering = True
+        if self._awaited is not None:
+            self._moderation.begun(self._awaited)
+            self._awaited = None
         self._headers = []
         self._sink.answer_head(head)
         if self._bodiless:
@@ -281,6 +285,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._transport.writelines((head, body))
             else:
                 self._transport.write(head + body if body else head)
+            self._awaited = self._moderation.await_answer(self._transport)
         else:
             self._loop.call_soon(self.connection_lost, None)
 

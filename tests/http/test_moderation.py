@@ -13,6 +13,7 @@ import uvloop
 
 from proxy.errors import UpstreamClosedError, UpstreamError
 from proxy.http import moderation
+from proxy.http.alarm import Alarm
 from proxy.http.connecting import Origin, UpstreamLimits
 from proxy.http.moderation import (
     BUSY_PIECES_PER_S,
@@ -20,7 +21,6 @@ from proxy.http.moderation import (
     REST_S,
     SMALL_BYTES,
     WINDOW_S,
-    Alarm,
     Moderation,
     Moderator,
 )
@@ -190,44 +190,15 @@ async def test_what_came_before_the_upstream_closed_is_taken_first(
     moderation = Moderation(loop, lambda: 0)
     pool = UpstreamPool(origin, UpstreamLimits(), tls=create_default_context, moderation=moderation)
     connection, sink = UpstreamConnection(pool), Sink()
-    connection.connection_made(Mock(spec=asyncio.Transport))
+    transport = Mock(spec=asyncio.Transport)
+    transport.get_extra_info.return_value = None
+    connection.connection_made(transport)
     connection.send(b"GET / HTTP/1.1\r\n\r\n", b"", sink, bodiless=False)
     connection.data_received(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % headers)
     connection.data_received(b"piece")
     assert sink.told == [200]
     connection.connection_lost(None)
     assert sink.told == [200, b"piece", last]
-
-
-def never() -> bool:
-    return False
-
-
-def test_a_rest_ends_when_it_rings() -> None:
-    alarm = Alarm()
-    woken: list[bool] = []
-    resting = threading.Thread(target=lambda: woken.append(alarm.rest(60, never)))
-    resting.start()
-    while resting.is_alive():
-        alarm.ring()
-        resting.join(0.001)
-    assert woken == [True]
-
-
-def test_what_rang_before_a_rest_does_not_end_it() -> None:
-    alarm = Alarm()
-    alarm.ring()
-    assert not alarm.rest(0.001, never)
-
-
-def test_what_rings_while_the_need_is_asked_for_is_heard() -> None:
-    alarm = Alarm()
-
-    def asked() -> bool:
-        alarm.ring()
-        return False
-
-    assert alarm.rest(60, asked)
 
 
 async def test_a_rest_ends_when_the_ledger_has_written(monkeypatch: pytest.MonkeyPatch) -> None:
