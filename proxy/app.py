@@ -262,10 +262,15 @@ class Application:
             await self.spool.replay(self.ledger.settle)
         self.spool.close()
         self.upstreams.close()
+        self.ledger.tell_written(_nobody)
         self.moderation.close()
         self.estimator.close()
         if self.access_log is not None:
             self.access_log.close()
+
+
+def _nobody() -> None:
+    """Nothing rests any more that could be woken."""
 
 
 async def run(settings: Settings, *, seat: Seat | None = None, fault: Fault = no_fault) -> None:

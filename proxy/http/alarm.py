@@ -1,7 +1,7 @@
 """A rest of the event loop that ends early: when another thread rings, or when somebody speaks up.
 
 A loop that waits for its sockets wakes up for each of them. A rest listens to few: to clients,
-who may ask for something new, and to upstreams that have not begun to answer.
+except for those with a tunnel, and to upstreams that have not begun to answer.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ CAN_REST = sys.platform == "linux"
 
 
 class Alarm:
-    """A rest of one thread; ``listened to`` are sockets that are read elsewhere.
+    """A rest of one thread. The sockets that it listens to are read elsewhere.
 
     Edges are waited for: who has said something and is not read, yet, ends one rest, not all.
     """
@@ -32,7 +32,7 @@ class Alarm:
         self._resting = False
 
     def listen(self, descriptor: int) -> None:
-        """Let what comes on a socket end rests, until it is closed, or ignored."""
+        """Let what comes on a socket end rests, until it is ignored, or closed for good."""
         with suppress(FileExistsError):
             self._heard.register(descriptor, select.EPOLLIN | select.EPOLLET)
 
@@ -44,14 +44,13 @@ class Alarm:
     def rest(self, seconds: float, needless: Callable[[], bool]) -> bool:
         """Rest so long, or until something ends it; say whether it did. Not if it is ``needless``.
 
-        Milliseconds are the least that the system can wait.
+        ``seconds`` are rounded up to milliseconds.
         """
         self._resting = True  # first: what rings from here on is heard
-        ended = False
-        if not needless():
-            ended = bool(self._heard.poll(seconds, _MOST_EVENTS))
-        self._resting = False
-        return ended
+        try:
+            return not needless() and bool(self._heard.poll(seconds, _MOST_EVENTS))
+        finally:
+            self._resting = False
 
     def ring(self) -> None:
         """End the rest, if there is one or is to be one; any thread may."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from proxy.errors import ClientError
-from proxy.http.alarm import descriptor_of
 from proxy.http.exchange import Exchange
 from proxy.http.held import HeldBytes
 from proxy.http.known import KnownHead
@@ -95,10 +94,7 @@ class ServerConnection(asyncio.Protocol):
             transport.write(self._server.full_answer)
             transport.close()
             return
-        if self._server.moderation is not None:
-            descriptor = descriptor_of(transport)
-            if descriptor is not None:
-                self._server.moderation.listen(descriptor)
+        self._server.listen_to(transport)
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
         self._read_by_s = self._loop.time() + self._limits.client_timeout_s
 
@@ -329,6 +325,8 @@ class ServerConnection(asyncio.Protocol):
     def tunnel(self, exchange: Exchange) -> None:
         """From now on, bytes are no longer HTTP's."""
         self._tunnelled = exchange
+        if self.transport is not None:
+            self._server.ignore(self.transport)
         self.resume_reading()
 
     def write(self, data: bytes) -> None:

@@ -101,8 +101,9 @@ class Moderation:
 
     def wake(self) -> None:
         """End a rest: there is something to do. Any thread may call it."""
-        if self._alarm is not None:
-            self._alarm.ring()
+        alarm = self._alarm
+        if alarm is not None:
+            alarm.ring()
 
     def listen(self, descriptor: int) -> None:
         """Let what comes on a socket end rests, until it is closed."""
@@ -112,7 +113,7 @@ class Moderation:
     def await_answer(self, transport: asyncio.BaseTransport) -> int | None:
         """Let the beginning of an answer end a rest, where there are any now.
 
-        Return what :meth:`begun` is to be told once it has begun; None: nothing.
+        Return what :meth:`ignore` is to be told once it has begun; None: nothing.
         """
         if self._alarm is None or not self._moderator.busy:
             return None
@@ -121,8 +122,8 @@ class Moderation:
             self._alarm.listen(descriptor)
         return descriptor
 
-    def begun(self, descriptor: int) -> None:
-        """Let the rest of an answer come in rounds."""
+    def ignore(self, descriptor: int) -> None:
+        """Let what comes on a socket wait for the rounds."""
         if self._alarm is not None:
             self._alarm.ignore(descriptor)
 

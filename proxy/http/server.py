@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from proxy.errors import OverloadedError, ProxyError
+from proxy.http.alarm import descriptor_of
 from proxy.http.connection import ConnectionLimits, ServerConnection
 from proxy.http.deadlines import Deadlines
 from proxy.http.exchange import ClientGoneError, Exchange
@@ -71,6 +72,18 @@ class Server:
             for each in sockets:
                 self.moderation.listen(each.fileno())
         return sockets
+
+    def listen_to(self, transport: asyncio.BaseTransport) -> None:
+        """Let what this client says end a rest of the loop: it may ask for something."""
+        descriptor = descriptor_of(transport)
+        if self.moderation is not None and descriptor is not None:
+            self.moderation.listen(descriptor)
+
+    def ignore(self, transport: asyncio.BaseTransport) -> None:
+        """Let what comes from this client wait: it has a tunnel, and may say much."""
+        descriptor = descriptor_of(transport)
+        if self.moderation is not None and descriptor is not None:
+            self.moderation.ignore(descriptor)
 
     def enter(self, connection: ServerConnection) -> bool:
         """Count a connection in; False where there is no room."""

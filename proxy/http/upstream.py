@@ -227,7 +227,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._tunnelled = status == 101
         self._answering = True
         if self._awaited is not None:
-            self._moderation.begun(self._awaited)
+            self._moderation.ignore(self._awaited)
             self._awaited = None
         self._headers = []
         self._sink.answer_head(head)

@@ -58,10 +58,9 @@ class SeriesPrices:
 
     def find(self, connection: sqlite3.Connection, series_id: int, at_us: int) -> UnitPrice:
         """Find out what a unit of a series costs at a moment."""
-        known = self.known(at_us)
-        if len(known) >= _REMEMBERED:
-            known.clear()
-        price = known[series_id] = self._find(connection, series_id, at_us)
+        if sum(map(len, self._known)) >= _REMEMBERED:
+            self.forget()
+        price = self.known(at_us)[series_id] = self._find(connection, series_id, at_us)
         return price
 
     def _find(self, connection: sqlite3.Connection, series_id: int, at_us: int) -> UnitPrice:

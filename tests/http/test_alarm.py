@@ -153,6 +153,32 @@ class Resting:
                 self.moderation.wake()
 
 
+def drain(moderation: Moderation) -> Alarm:
+    """Let what rang at the end of a rest be over."""
+    assert moderation._alarm is not None
+    moderation._alarm.rest(0, never)
+    return moderation._alarm
+
+
+async def test_a_client_with_a_tunnel_ends_no_rest() -> None:
+    moderation = Moderation(asyncio.get_running_loop(), lambda: 0)
+    limits = ConnectionLimits(client_timeout_s=5, stalled_reader_s=5, keepalive_timeout_s=5)
+    server = Server(lambda _: asyncio.sleep(0), limits=limits, max_connections=1)
+    server.moderation = moderation
+    alarm = drain(moderation)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        transport = asyncio.BaseTransport({"socket": ours})
+        server.listen_to(transport)
+        theirs.send(b"1")
+        assert alarm.rest(LONG_S, never)
+        server.ignore(transport)
+        theirs.send(b"2")
+        assert not alarm.rest(SHORT_S, never)
+    moderation.close()
+    server.ignore(transport)
+
+
 @pytest.mark.usefixtures("long_rests")
 def test_a_client_that_asks_or_connects_ends_a_rest() -> None:
     async def answer(exchange: Exchange) -> None:
@@ -172,9 +198,9 @@ def test_a_client_that_asks_or_connects_ends_a_rest() -> None:
         with socket.create_connection(listening.getsockname()) as client:
             await asyncio.to_thread(ask, client)
             took = await Resting(moderation).hear(partial(ask, client))
-            assert moderation._alarm is not None
+            drained = drain(moderation)
             with socket.create_connection(listening.getsockname()):
-                connecting = moderation._alarm.rest(LONG_S, never)
+                connecting = drained.rest(LONG_S, never)
         await server.close(0, nothing)
         moderation.close()
         return took, connecting
@@ -208,9 +234,9 @@ def test_an_answer_that_begins_ends_a_rest_and_one_that_goes_on_does_not() -> No
                 time.sleep(0.001)
 
         took = await Resting(moderation).hear(answer)
+        drained = drain(moderation)
         upstream.sendall(b"x")  # nobody reads it: the loop stands still
-        assert moderation._alarm is not None
-        ended = moderation._alarm.rest(SHORT_S, never)
+        ended = drained.rest(SHORT_S, never)
         connection.abort()
         upstream.close()
         moderation.close()
@@ -237,5 +263,5 @@ async def test_a_closed_moderation_neither_rests_nor_wakes() -> None:
     moderation.close()
     moderation.wake()
     moderation.listen(0)
-    moderation.begun(0)
+    moderation.ignore(0)
     assert moderation.await_answer(asyncio.BaseTransport()) is None

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Callable
 from ssl import create_default_context
 from typing import cast
@@ -202,7 +203,7 @@ async def test_what_came_before_the_upstream_closed_is_taken_first(
 
 
 async def test_a_rest_ends_when_the_ledger_has_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Moderator, "rest_s", lambda *_: 60.0)
+    monkeypatch.setattr(Moderator, "rest_s", lambda *_: 20.0)
     counting = Moderation(asyncio.get_running_loop(), lambda: 0)
     rested = threading.Event()
 
@@ -212,10 +213,14 @@ async def test_a_rest_ends_when_the_ledger_has_written(monkeypatch: pytest.Monke
 
     writing = threading.Thread(target=write)
     writing.start()
+    began = time.monotonic()
     counting.keep(lambda _: None, b"x")
     await asyncio.sleep(0)
+    took = time.monotonic() - began
     rested.set()
     writing.join()
+    counting.close()
+    assert took < 20
 
 
 def test_what_a_round_writes_goes_out_before_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,23 @@ from tests.ledger.limited import (
 DAY_US = 86_400_000_000
 
 
+async def test_what_fits_one_owner_alone_is_taken_from_none(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    await adopt(ledger)
+    await make_key(ledger)
+    await ledger.set_limits({"spend_total": Decimal("5.00")}, subscription="acme")
+    made = await limited_key(ledger)
+    await ledger.set_limits({"spend_total": Decimal("0.70")}, key=str(made.id))
+    key = await limited_key(ledger)
+    one, two = [ledger.open(bounded(caller, key)) for _ in range(2)]
+    assert await one == ADMITTED
+    assert isinstance(await two, Refusal)
+    for owner in (2, 2 * key.id + 1):
+        assert spent(path, Window.TOTAL, owner=owner) == (0, Decimal("0.50"))
+        assert kept(path)[owner].state.running == 1
+
+
 async def test_what_was_not_taken_from_a_bucket_is_not_given_back(
     ledger: SqliteLedger, caller: Caller, path: Path
 ) -> None:
