@@ -32,13 +32,16 @@ class Alarm:
         self._resting = False
 
     def listen(self, descriptor: int) -> None:
-        """Let what comes on a socket end rests, until it is ignored, or closed for good."""
-        with suppress(FileExistsError):
+        """Let what comes on a socket end rests, until it is ignored, or closed for good.
+
+        One that can't be listened to, since the system allows no more of them, only waits.
+        """
+        with suppress(OSError):
             self._heard.register(descriptor, select.EPOLLIN | select.EPOLLET)
 
     def ignore(self, descriptor: int) -> None:
         """Let a socket end no more rests."""
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             self._heard.unregister(descriptor)
 
     def rest(self, seconds: float, needless: Callable[[], bool]) -> bool:

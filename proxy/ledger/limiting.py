@@ -228,8 +228,9 @@ class Limiting:
         ends = [first for _, _, first in booked[1:]] + [len(events)]
         for entry, end in zip(booked, ends, strict=True):
             # Those of neighbours without a limit may lie between two entries: they are not its.
-            number = entry[0].request_id
-            own = events[entry[2] : end]
+            settlement, _, first = entry
+            number = settlement.request_id
+            own = events[first:end]
             if own and own[-1][1] != number:
                 own = [event for event in own if event[1] == number]
             self._book_one(connection, entry, own, of_keys)

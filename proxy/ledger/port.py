@@ -49,6 +49,7 @@ class Admission(msgspec.Struct, frozen=True):
 
 
 ADMITTED = Admission()
+"""There is nothing to tell: nearly all admissions are this one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

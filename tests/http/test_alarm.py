@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from ssl import create_default_context
 
 import pytest
@@ -103,6 +104,12 @@ def test_who_is_ignored_ends_no_rest(
     alarm.ignore(ours.fileno())
     theirs.send(b"1")
     assert not alarm.rest(SHORT_S, never)
+
+
+def test_what_can_not_be_listened_to_harms_nobody(alarm: Alarm, tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        alarm.listen(file.fileno())
+        alarm.ignore(file.fileno())
 
 
 def test_a_closed_transport_has_no_descriptor() -> None:
