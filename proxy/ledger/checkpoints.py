@@ -16,6 +16,9 @@ from proxy.ledger.locks import WriteLock
 _LOG = logging.getLogger(__name__)
 
 WRITES_BETWEEN = 2_000
+BATCHES_BETWEEN = 400
+"""Each writes some five pages, however little is in it. A log that starts anew is written over; one
+that grows has each commit wait for the file system's journal too."""
 
 
 class Checkpointer:
@@ -26,13 +29,16 @@ class Checkpointer:
         self._lock = WriteLock(database)
         self._connection: LedgerConnection | None = None
         self._running: asyncio.Task[None] | None = None
-        self._done_at = 0
+        self._due_writes = WRITES_BETWEEN
+        self._due_batches = BATCHES_BETWEEN
 
-    def consider(self, written: int) -> None:
+    def consider(self, writes: int, batches: int) -> None:
         """Begin a checkpoint if enough was written since the last one, and none is running."""
-        if written - self._done_at < WRITES_BETWEEN or self._running is not None:
+        due = writes >= self._due_writes or batches >= self._due_batches
+        if not due or self._running is not None:
             return
-        self._done_at = written
+        self._due_writes = writes + WRITES_BETWEEN
+        self._due_batches = batches + BATCHES_BETWEEN
         self._running = asyncio.create_task(self._checkpoint(), name="ledger-checkpoint")  # noqa: TID251 - held until it is done
 
     async def close(self) -> None:

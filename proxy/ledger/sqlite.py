@@ -303,7 +303,7 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
                 lock.release()
 
     def _after_batch(self) -> None:
-        self._checkpointer.consider(self._writer.written)
+        self._checkpointer.consider(self._writer.written, self._writer.batches)
 
 
 def _prepare(path: Path, clock: Clock, *, worker: bool) -> WorkerLock | None:

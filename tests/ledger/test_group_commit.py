@@ -351,6 +351,21 @@ async def test_closing_writes_what_waits(path: Path, clock: Clock, caller: Calle
     await ledger.close()
 
 
+async def test_lone_commits_keep_the_log_short(path: Path, clock: Clock, caller: Caller) -> None:
+    ledger = await SqliteLedger.open_database(path, clock)
+    key = await make_key(ledger)
+    log = path.with_name(path.name + "-wal")
+    sizes = []
+    for _ in range(3):
+        for _ in range(300):
+            call = caller.call(key)
+            await ledger.open(call)
+            await ledger.settle(settlement(call))
+        sizes.append(log.stat().st_size)
+    assert sizes[-1] < 2 * sizes[0]
+    await ledger.close()
+
+
 async def test_checkpoints_keep_the_log_short(path: Path, clock: Clock, caller: Caller) -> None:
     ledger = await SqliteLedger.open_database(path, clock)
     key = await make_key(ledger)
