@@ -25,9 +25,9 @@ def stream_memory(bench: Bench) -> None:
         running = load.closed_loop(
             bench.stage,
             ours,
-            bench.stream(chunks=30, gap_ms=1000),
+            bench.stream(chunks=23, gap_ms=1000),
             connections=count,
-            chunks=30,
+            chunks=23,
             starts_per_second=1000,
             seconds=40,
         )
