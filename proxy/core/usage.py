@@ -65,13 +65,14 @@ class Quantity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     the tool (``"web_search"``); for requests the :class:`RequestState`; otherwise ``""``.
     ``quantity`` is in whole units, of ``audio_seconds`` in microseconds; never negative.
     ``model`` is whose price applies where it is not the answer's own: a tool that is a model
-    itself (image generation, an advisor).
+    itself (image generation, an advisor), the lines of a batch. So is ``context_class``.
     """
 
     metric: Metric
     type: str
     quantity: int
     model: str | None = None
+    context_class: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a negative quantity: nothing is ever un-used."""

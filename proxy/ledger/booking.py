@@ -328,8 +328,8 @@ class Booking:
         for used in quantities if n else (None, *quantities):
             by_type, priced_by = types, dimensions
             if used is not None:
-                if used.model is not None:
-                    priced_by = dimensions._replace(model=used.model)
+                if used.model is not None or used.context_class is not None:
+                    priced_by = dimensions.priced_by(used.model, used.context_class)
                     by_type = self._series.types(priced_by)
                 metric, kind, quantity = used.metric, used.type, used.quantity
                 if quantity > LARGEST_QUANTITY:

@@ -1,7 +1,7 @@
 """Series: the dimensions of a sum, each combination interned to a number once."""
 
 import sqlite3
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 SERIES_PER_SEGMENT = 2_000
 """Clients choose model names, so their number needs a bound; more become ``OTHER_MODEL``."""
@@ -20,6 +20,13 @@ class Dimensions(NamedTuple):
     service_tier: str
     context_class: str
     source: str
+
+    def priced_by(self, model: str | None, context_class: str | None) -> Self:
+        """Return those of a quantity with a model or context class of its own."""
+        return self._replace(
+            model=self.model if model is None else model,
+            context_class=self.context_class if context_class is None else context_class,
+        )
 
 
 Types = dict[tuple[str, str], int]

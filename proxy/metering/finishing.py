@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from proxy.core.subscriptions import ApiKey
 from proxy.core.usage import Measurement, RequestState, Usage
-from proxy.ledger.port import APPENDED_FROM, DeferredObject, DeferredRequest, Settlement
-from proxy.metering.batch_outcome import measure_lines, with_part
+from proxy.ledger.port import DeferredObject, DeferredRequest, Settlement
+from proxy.metering.batch_outcome import common_class, measure_lines
 from proxy.metering.classifying import Classifier
 from proxy.metering.deferral import measure_lost, measure_seen, needs_count
 from proxy.metering.estimator import Estimator
@@ -87,22 +87,9 @@ class Finisher:
     ) -> None:
         """Settle a batch by the lines of its output file, each part at its own model and class.
 
-        Several are appended first, numbered by the file alone: read again, they are the same
-        events. Errors: as of :meth:`finish`.
+        Errors: as of :meth:`finish`.
         """
-        measurement = measure_lines(seen, file, lines)
-        parts = lines.parts()
-        if len(parts) == 1 and measurement.state is RequestState.EXACT:
-            await self._settle(request, with_part(measurement, parts[0]), parts[0].context_class)
-            return
-        number = APPENDED_FROM
-        for part in parts:
-            reported = Measurement(state=RequestState.EXACT, usage=part.usage)
-            settlement = self._settlement(request, reported, part.context_class)
-            settlement.appended_from = number
-            number += len(part.usage.quantities)
-            await self._settler.append(settlement)
-        await self._settle(request, measurement, "")
+        await self._settle(request, measure_lines(seen, file, lines), common_class(lines))
 
     async def measure(
         self, request: Requested, endpoint: Endpoint, seen: Seen, provider: str

@@ -7,7 +7,7 @@ import pytest
 from proxy.core.usage import RequestState
 from proxy.errors import UpstreamUnreachableError
 from proxy.http.fetch import TooLargeError
-from proxy.ledger.port import APPENDED_FROM, DeferredRequest, Settlement
+from proxy.ledger.port import DeferredRequest, Settlement
 from proxy.metering import batch_files
 from proxy.metering.batch_files import Unreadable, read_output
 from proxy.metering.classifying import Classifier
@@ -96,31 +96,34 @@ async def settled(lines: BatchLines) -> list[Settlement]:
     return settler.kept
 
 
-async def test_one_model_is_one_settlement() -> None:
+async def test_one_model_is_the_settlement_s() -> None:
     (end,) = await settled(read(answered(used()), answered(used())))
     assert (end.appended_from, end.model, end.context_class) == (0, "gpt-4o", "")
     assert end.measurement.state is RequestState.EXACT
     assert end.measurement.usage.tokens == 10
 
 
-async def test_several_are_numbered_by_the_file_alone() -> None:
+async def test_several_are_one_settlement_too() -> None:
+    """Parts that were written one by one could be cut otherwise when the file is read again."""
     one, two, long = (answered(used(*which)) for which in ((3, "b"), (4, "a"), (5000, "b")))
     written = await settled(read(one, two, long))
-    again = await settled(read(long, two, one))
-    assert [each.appended_from for each in written] == [
-        APPENDED_FROM, APPENDED_FROM + 2, APPENDED_FROM + 4, 0
+    assert written == await settled(read(long, two, one))
+    (end,) = written
+    usage = end.measurement.usage
+    assert (end.appended_from, end.model, end.context_class) == (0, "", "")
+    assert [(each.model, each.context_class, each.quantity) for each in usage.quantities] == [
+        ("a", "", 4), ("a", "", 2), ("b", "", 3), ("b", "", 2),
+        ("b", "long", 5000), ("b", "long", 2),
     ]  # fmt: skip
-    assert [(each.model, each.context_class) for each in written] == [
-        ("a", ""), ("b", ""), ("b", "long"), ("", "")
-    ]  # fmt: skip
-    assert [each.measurement for each in written] == [each.measurement for each in again]
-    assert written[-1].measurement.usage.quantities == ()
+    assert (usage.input_tokens, usage.service_tier) == (5007, "batch")
 
 
-async def test_what_is_missing_makes_it_partial_and_what_is_there_stays_reported() -> None:
-    part, end = await settled(read(answered(used()), answered({"model": "gpt-4o"})))
-    assert (part.measurement.state, end.measurement.state) == (
-        RequestState.EXACT,
-        RequestState.PARTIAL,
-    )
-    assert end.model == "gpt-4o"
+async def test_one_class_is_the_settlement_s() -> None:
+    (end,) = await settled(read(answered(used(5000, "a")), answered(used(6000, "b"))))
+    assert (end.model, end.context_class) == ("", "long")
+
+
+async def test_what_is_missing_makes_it_partial() -> None:
+    (end,) = await settled(read(answered(used()), answered({"model": "gpt-4o"})))
+    assert end.measurement.state is RequestState.PARTIAL
+    assert (end.model, end.measurement.usage.tokens) == ("gpt-4o", 5)
