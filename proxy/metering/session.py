@@ -1,10 +1,17 @@
 """One metered socket, in order: open, shake hands, relay and append, settle."""
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from proxy.core.subscriptions import ApiKey
 from proxy.core.usage import Measurement, RequestState, Usage
-from proxy.errors import LedgerUnavailableError, ProxyError, UpstreamClosedError
+from proxy.errors import (
+    LedgerUnavailableError,
+    ProxyError,
+    UnauthorizedError,
+    UpstreamClosedError,
+)
 from proxy.http.exchange import Exchange
 from proxy.metering.call import Call
 from proxy.metering.outcome import Ended
@@ -84,18 +91,41 @@ class SessionCaller:
 
 
 class AppendingSession(Session[SessionUsage]):
-    """A socket that is one request: what each of its answers used is appended to it."""
+    """A socket that is one request: what each of its answers used is appended to it.
+
+    ``key`` returns the client's key as it is now, and raises ProxyError for one that was revoked.
+    """
 
     meter: SessionMeter
 
-    def __init__(self, means: SessionMeans, call: Call, guard: Guard | None) -> None:
+    def __init__(
+        self,
+        means: SessionMeans,
+        call: Call,
+        guard: Guard | None,
+        key: Callable[[], Awaitable[ApiKey | None]],
+    ) -> None:
         super().__init__(means, call)
+        self._key = key
         self.meter = SessionMeter(RequestShape(model=call.model))
         self.guard = guard
 
     async def run(self, relay: SessionRelay[SessionUsage]) -> None:
         """Relay, and append."""
-        await relay.run(self.append)
+        await relay.run(self._append)
+
+    async def _append(self, found: SessionUsage) -> ProxyError | None:
+        """Make one answer's usage durable; return why there may be no other, if so."""
+        refused = await self.append(found)
+        if refused is not None or self._call.key is None:
+            return refused
+        try:
+            await self._key()
+        except UnauthorizedError as error:
+            return error
+        except LedgerUnavailableError:
+            log.info("%s: its key could not be looked up", self._call.request_id)
+        return None
 
     async def settle(self, relay: SessionRelay[SessionUsage]) -> Measurement:
         """Say how it ended: its usage is in the ledger already."""

@@ -105,7 +105,7 @@ class Sockets:
         guard = None
         if self._managed:
             guard = SessionGuard(lambda name: self._gate.admit(visit.key, name))
-        session = AppendingSession(self._sessions.means, call, guard)
+        session = AppendingSession(self._sessions.means, call, guard, visit.key_now)
         measurement = await self._sessions.carry(exchange, call, session)
         if measurement is not None:
             self._gate.note(model, measurement)

@@ -111,6 +111,26 @@ async def test_a_session_ends_where_its_budget_does(
         assert (spend["spent"], spend["reserved"]) == ("6.20", "0.00")
 
 
+async def test_a_session_ends_with_its_key(
+    upstream: SocketUpstream, start_proxy: StartProxy
+) -> None:
+    proxy = start_proxy()
+    key = proxy.key()
+    async with aiohttp.ClientSession() as session:
+        socket = await session.ws_connect(url(proxy), headers=bearer(key))
+        await ask(socket)
+        await asyncio.to_thread(proxy.revoke, key)
+        await asyncio.sleep(1.5)
+        await ask(socket)  # it runs, and is paid for
+        event = json.loads((await socket.receive()).data)
+        assert (event["type"], event["error"]["code"]) == ("error", "invalid_api_key")
+        assert (await socket.receive()).data == 1008
+        await socket.close()
+    (request,) = await settled(proxy)
+    assert request["state"] == "exact"
+    check(proxy, 2)
+
+
 async def test_a_limited_session_does_not_go_on_while_its_usage_is_in_the_spool(
     upstream: SocketUpstream, start_proxy: StartProxy, tmp_path: Path
 ) -> None:
