@@ -155,8 +155,12 @@ class Application:
         self._chores: list[asyncio.Task[None]] = []
 
     def _in_hand(self) -> int:
-        """Return how many requests wait for this loop, not for an upstream or the ledger's disk."""
-        return self.server.running - self.upstreams.busy - self.ledger.unwritten
+        """Return how many requests wait for this loop, not for an upstream or the ledger's disk.
+
+        Who has just connected has one on the way, or here already.
+        """
+        running = self.server.running + self.server.newcomers()
+        return running - self.upstreams.busy - self.ledger.unwritten
 
     def _polls(self) -> Polls:
         settings = self.settings

@@ -41,6 +41,7 @@ class Server:
         self._connections: set[ServerConnection] = set()
         self._tasks: dict[Exchange, asyncio.Task[None]] = {}
         self._listener: asyncio.Server | None = None
+        self._newcomers = 0
         self._deadlines = Deadlines()
         self.limits = limits
         self.moderation = moderation
@@ -61,7 +62,7 @@ class Server:
     ) -> list[socket.socket]:
         """Start accepting; returns the sockets (port 0 picks a free one)."""
         self._listener = await self.loop.create_server(
-            lambda: ServerConnection(self),
+            self._accept,
             host,
             port,
             backlog=BACKLOG,
@@ -72,6 +73,18 @@ class Server:
             for each in sockets:
                 self.moderation.listen(each.fileno())
         return sockets
+
+    def _accept(self) -> ServerConnection:
+        self._newcomers += 1
+        return ServerConnection(self)
+
+    def newcomers(self) -> int:
+        """Return how many clients have connected since this was last asked.
+
+        They are not heard before the loop's next round, which should come without a rest.
+        """
+        came, self._newcomers = self._newcomers, 0
+        return came
 
     def listen_to(self, transport: asyncio.BaseTransport) -> None:
         """Let what this client says end a rest of the loop: it may ask for something."""

@@ -21,6 +21,7 @@ from proxy.http.pool import UpstreamPool
 from proxy.http.server import Server
 from proxy.http.upstream import UpstreamConnection
 from tests.http.test_moderation import Sink
+from tests.overload.serving import serving
 
 LONG_S = 20.0
 SHORT_S = 0.001
@@ -217,6 +218,16 @@ def test_a_client_that_asks_or_connects_ends_a_rest() -> None:
     took, connecting = uvloop.run(serve())
     assert took < LONG_S
     assert connecting
+
+
+async def test_who_has_just_connected_is_in_hand_once(tmp_path: Path) -> None:
+    async with serving(tmp_path) as proxy:
+        in_hand = proxy.application._in_hand
+        in_hand()
+        with socket.create_connection(("127.0.0.1", proxy.port)):
+            while not proxy.application.server.connections:
+                await asyncio.sleep(0)
+            assert (in_hand(), in_hand()) == (1, 0)
 
 
 @pytest.mark.usefixtures("long_rests")
