@@ -1,9 +1,9 @@
 """The rows of CPU: of a request (work A), of a streamed chunk (work B), and over TLS.
 
 nginx and Weighbridge take turns, a few seconds each, and the least of a program's turns is its
-cost: what else the machine does comes and goes, and only ever adds. All turns are printed. Others
-get one turn each; over TLS, where there is one upstream, first one program takes its turns and then
-the other.
+cost: what else the machine does comes and goes, and only ever adds. What is judged is measured in
+two sittings, at the beginning and at the end of a run. All turns are printed. Others get one turn
+each; over TLS, where there is one upstream, first one program takes its turns and then the other.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,11 +40,13 @@ def requests(bench: Bench) -> None:
     measure_requests(bench, (32, 1, 128))
 
 
-def measure_requests(bench: Bench, connections: tuple[int, ...]) -> None:
+def measure_requests(
+    bench: Bench, connections: tuple[int, ...], *, judged_only: bool = False
+) -> None:
     """Work A at these numbers of connections."""
     body = bench.body("request", request_body())
     # an upstream for the others, so that the count of ours is of ours alone
-    others = bench.others(start_constant_upstream(bench.stage))
+    others = bench.others(start_constant_upstream(bench.stage), judged_only=judged_only)
     with bench.weighbridge(bench.constant) as ours:
         for count in connections:
             cost = partial(_cpu_per_request, body, count)
@@ -58,9 +60,9 @@ def chunks(bench: Bench) -> None:
     measure_chunks(bench, ("chunk_hidden", "chunk_asked"))
 
 
-def measure_chunks(bench: Bench, rows: tuple[str, ...]) -> None:
+def measure_chunks(bench: Bench, rows: tuple[str, ...], *, judged_only: bool = False) -> None:
     """Work B for these rows."""
-    others = bench.others(start_stream_upstream(bench.stage))
+    others = bench.others(start_stream_upstream(bench.stage), judged_only=judged_only)
     for row in rows:
         asked = row == "chunk_asked"
         with bench.weighbridge(bench.streams) as ours:
