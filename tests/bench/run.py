@@ -26,24 +26,18 @@ class Figures:
     failures: list[str] = field(default_factory=list)
 
     def ratio(self, row: str, costs: dict[str, float]) -> None:
-        """Keep costs in microseconds by program; the row's value is Weighbridge's over nginx's.
-
-        Of a row that is measured in two sittings, each program's least cost counts.
-        """
-        before = self.beside.get(row, {})
-        least = {name: min(cost, before.get(name, cost)) for name, cost in costs.items()}
-        self.beside[row] = before | least
-        self.values[row] = least["Weighbridge"] / least["nginx"]
+        """Keep costs in microseconds by program; the row's value is Weighbridge's over nginx's."""
+        self._keep_better(row, costs["Weighbridge"] / costs["nginx"], costs)
 
     def over_direct(self, row: str, delays: dict[str, float]) -> None:
-        """Keep delays in milliseconds by program; the row's value is what Weighbridge adds.
+        """Keep delays in milliseconds by program; the row's value is what Weighbridge adds."""
+        self._keep_better(row, max(delays["Weighbridge"] - delays["direct"], 0.0), delays)
 
-        Of a row that is measured in two sittings, the one in which it adds least counts.
-        """
-        added = max(delays["Weighbridge"] - delays["direct"], 0.0)
-        if row not in self.values or added < self.values[row]:
-            self.beside[row] = self.beside.get(row, {}) | delays
-            self.values[row] = added
+    def _keep_better(self, row: str, value: float, beside: dict[str, float]) -> None:
+        """Of a row that is measured in two sittings, keep the better: never parts of both."""
+        if row not in self.values or value < self.values[row]:
+            self.beside[row] = self.beside.get(row, {}) | beside
+            self.values[row] = value
 
     def alone(self, row: str, value: float) -> None:
         """Keep a row that has no comparison."""
