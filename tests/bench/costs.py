@@ -2,7 +2,7 @@
 
 nginx and Weighbridge take turns, a few seconds each, and the least of a program's turns is its
 cost: what else the machine does comes and goes, and only ever adds. What is judged is measured in
-two sittings, at the beginning and at the end of a run; the better one counts, whole, since only
+two sittings, at the beginning and at the end of a run; the calmer one counts, whole, since only
 what was measured side by side can be compared. All turns are printed. Others get one turn each;
 over TLS, where there is one upstream, first one program takes its turns and then the other.
 """

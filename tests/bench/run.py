@@ -27,16 +27,20 @@ class Figures:
 
     def ratio(self, row: str, costs: dict[str, float]) -> None:
         """Keep costs in microseconds by program; the row's value is Weighbridge's over nginx's."""
-        self._keep_better(row, costs["Weighbridge"] / costs["nginx"], costs)
+        self._keep_calmer(row, costs["Weighbridge"] / costs["nginx"], costs)
 
     def over_direct(self, row: str, delays: dict[str, float]) -> None:
         """Keep delays in milliseconds by program; the row's value is what Weighbridge adds."""
-        self._keep_better(row, max(delays["Weighbridge"] - delays["direct"], 0.0), delays)
+        self._keep_calmer(row, max(delays["Weighbridge"] - delays["direct"], 0.0), delays)
 
-    def _keep_better(self, row: str, value: float, beside: dict[str, float]) -> None:
-        """Of a row that is measured in two sittings, keep the better: never parts of both."""
-        if row not in self.values or value < self.values[row]:
-            self.beside[row] = self.beside.get(row, {}) | beside
+    def _keep_calmer(self, row: str, value: float, beside: dict[str, float]) -> None:
+        """Of a row that has two sittings, keep the one with the least for Weighbridge itself.
+
+        Not the best comparison: that would be one in which the others were disturbed.
+        """
+        before = self.beside.get(row, {})
+        if row not in self.values or beside["Weighbridge"] < before["Weighbridge"]:
+            self.beside[row] = before | beside
             self.values[row] = value
 
     def alone(self, row: str, value: float) -> None:
