@@ -117,7 +117,7 @@ class AppendingSession(Session[SessionUsage]):
     async def _append(self, found: SessionUsage) -> ProxyError | None:
         """Make one answer's usage durable; return why there may be no other, if so."""
         refused = await self.append(found)
-        if refused is not None or self._call.key is None:
+        if refused is not None:
             return refused
         try:
             await self._key()

@@ -111,11 +111,12 @@ async def test_a_session_ends_where_its_budget_does(
         assert (spend["spent"], spend["reserved"]) == ("6.20", "0.00")
 
 
+@pytest.mark.parametrize("managed", [True, False])
 async def test_a_session_ends_with_its_key(
-    upstream: SocketUpstream, start_proxy: StartProxy
+    upstream: SocketUpstream, start_proxy: StartProxy, managed: bool
 ) -> None:
-    proxy = start_proxy()
-    key = proxy.key()
+    proxy = start_proxy(managed=managed)
+    key = proxy.key() if managed else "sk-whose-first-session-here-this-one-is"
     async with aiohttp.ClientSession() as session:
         socket = await session.ws_connect(url(proxy), headers=bearer(key))
         await ask(socket)
