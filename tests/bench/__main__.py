@@ -24,7 +24,8 @@ _CPU_AGAIN: dict[str, Callable[[Bench], None]] = {
     "chunks, again": lambda bench: costs.measure_chunks(bench, ("chunk_hidden",), judged_only=True),
 }
 _AGAIN = _CPU_AGAIN | {
-    "first_byte, again": lambda bench: delays.first_byte(bench, judged_only=True)
+    "latency, again": lambda bench: delays.latency(bench, judged_only=True),
+    "first_byte, again": lambda bench: delays.first_byte(bench, judged_only=True),
 }
 """What the machine's other work moves most, once more at the end: that may last minutes."""
 _GROUPS: dict[str, Callable[[Bench], None]] = {
@@ -72,7 +73,7 @@ def _arguments() -> argparse.Namespace:
         choices=range(1, 100),
         default=3,
         metavar="N",
-        help="of nginx and Weighbridge in a sitting, for CPU",
+        help="of nginx and Weighbridge in a sitting, for the CPU that is judged",
     )
     parser.add_argument(
         "--directory", default=_DIRECTORY, help="where ledgers are kept: a real disk, not tmpfs"

@@ -3,8 +3,9 @@
 nginx and Weighbridge take turns, a few seconds each, and the least of a program's turns is its
 cost: what else the machine does comes and goes, and only ever adds. What is judged is measured in
 two sittings, at the beginning and at the end of a run; the calmer one counts, whole, since only
-what was measured side by side can be compared. All turns are printed. Others get one turn each;
-over TLS, where there is one upstream, first one program takes its turns and then the other.
+what was measured side by side can be compared. All turns are printed. Rows that are not judged, and
+programs that are only compared with, get one turn; over TLS, where there is one upstream, first
+one program takes its turn and then the other.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ _ROUNDS = 2
 _STREAMS = 200
 _STREAMS_OF_THE_SLOW = 10
 _JUDGED = frozenset({"nginx", "Weighbridge"})
+_JUDGED_ROWS = frozenset({"request_32", "chunk_hidden"})
 _SLOW = frozenset({"LiteLLM"})
 """Whose core would be full with 200 streams: figures of a program that can't keep up are none."""
 
@@ -51,8 +53,7 @@ def measure_requests(
     with bench.weighbridge(bench.constant) as ours:
         for count in connections:
             cost = partial(_cpu_per_request, body, count)
-            costs = _costs(bench, (*others, ours), cost, f"a request, {count} connection(s)")
-            bench.figures.ratio(f"request_{count}", costs)
+            _measure_row(bench, f"request_{count}", (*others, ours), cost)
     stop(others)
 
 
@@ -71,8 +72,7 @@ def measure_chunks(bench: Bench, rows: tuple[str, ...], *, judged_only: bool = F
             def cost(subject: Subject, ours: Subject = ours, asked: bool = asked) -> float:
                 return cpu_per_chunk(bench, subject, usage=asked or subject is not ours)
 
-            what = f"a chunk, usage {'' if asked else 'not '}asked for"
-            bench.figures.ratio(row, _costs(bench, (*others, ours), cost, what))
+            _measure_row(bench, row, (*others, ours), cost)
     stop(others)
 
 
@@ -89,17 +89,21 @@ def tls(bench: Bench) -> None:
     )
     for row, upstream, cost in work:
         bare = programs.start_nginx_proxy(bench.stage, upstream)
-        costs = _costs(bench, (bare,), cost, f"over TLS ({row})")
+        costs = _costs(bench, row, (bare,), cost)
         stop([bare])
         with bench.weighbridge(upstream) as ours:
-            costs |= _costs(bench, (ours,), cost, f"over TLS ({row})")
+            costs |= _costs(bench, row, (ours,), cost)
         bench.figures.ratio(row, costs)
 
 
-def _costs(bench: Bench, subjects: Sequence[Subject], cost: Cost, what: str) -> dict[str, float]:
+def _measure_row(bench: Bench, row: str, subjects: Sequence[Subject], cost: Cost) -> None:
+    bench.figures.ratio(row, _costs(bench, row, subjects, cost))
+
+
+def _costs(bench: Bench, row: str, subjects: Sequence[Subject], cost: Cost) -> dict[str, float]:
     """Return each one's least cost; who is only compared with, and fails, is left out."""
     turns: dict[str, list[float]] = {}
-    for turn in range(1 + bench.turns):
+    for turn in range(1 + (bench.turns if row in _JUDGED_ROWS else 1)):
         for subject in subjects:
             left_out = turn and subject.name not in turns
             if left_out or (turn > 1 and subject.name not in _JUDGED):
@@ -116,7 +120,7 @@ def _costs(bench: Bench, subjects: Sequence[Subject], cost: Cost, what: str) -> 
                 turns.setdefault(subject.name, []).extend([cost_us] if turn else [])
     for name, costs_us in turns.items():
         text = ", ".join(f"{cost_us:.1f}" for cost_us in costs_us)
-        bench.say(f"{name}: {min(costs_us):.1f} µs {what} ({text})")
+        bench.say(f"{name}: {min(costs_us):.1f} µs, {row} ({text})")
     return {name: min(costs_us) for name, costs_us in turns.items()}
 
 

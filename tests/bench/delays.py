@@ -2,8 +2,8 @@
 
 Latency and first byte are measured in turns, as CPU is: the upstream itself, nginx and Weighbridge,
 one after the other. Of a median the least counts, for what else the machine does only ever adds;
-of a tail the median, since a tail must not be chosen. First bytes have a second sitting at the end
-of a run, as CPU has: what disturbs them may last minutes.
+of a tail the median, since a tail must not be chosen. Both have a second sitting at the end of a
+run, as CPU has: what disturbs them may last minutes.
 """
 
 import statistics
@@ -24,7 +24,7 @@ _TURNS_OF_LATENCY = 5
 _TURNS_OF_FIRST_BYTE = 3
 
 
-def latency(bench: Bench) -> None:
+def latency(bench: Bench, *, judged_only: bool = False) -> None:
     """Added latency at 200 requests/s, open loop."""
     body = bench.body("request", request_body())
 
@@ -34,7 +34,8 @@ def latency(bench: Bench) -> None:
         return running.heard().whole()
 
     others = start_constant_upstream(bench.stage)
-    turns = _in_turns(bench, bench.constant, others, measured, count=_TURNS_OF_LATENCY)
+    count = _TURNS_OF_LATENCY
+    turns = _in_turns(bench, bench.constant, others, measured, count=count, judged_only=judged_only)
     for row, part, chosen in (
         ("latency_p50", "p50_ms", min),
         ("latency_p99", "p99_ms", statistics.median),
