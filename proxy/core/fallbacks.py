@@ -15,6 +15,7 @@ TOKEN_FALLBACKS: dict[str, tuple[TokenType, ...]] = {
     _T.INPUT: (),
     _T.CACHED_INPUT: (_T.INPUT,),
     _T.CACHE_WRITE: (_T.INPUT,),
+    _T.CACHE_WRITE_1H: (_T.CACHE_WRITE, _T.INPUT),
     _T.CACHE_WRITE_12H: (_T.CACHE_WRITE, _T.INPUT),
     _T.OUTPUT: (),
     _T.INPUT_AUDIO: (_T.INPUT,),

@@ -7,7 +7,7 @@ import pytest
 
 from proxy.core.book import PriceBook, Unpriced
 from proxy.core.prices import canonical_tier, class_above, class_text
-from proxy.core.usage import Metric
+from proxy.core.usage import OUTPUT_TYPES, Metric, TokenType
 from proxy.pricing import parse
 from tests.core.rows import END, START, book, cost, row
 
@@ -26,6 +26,9 @@ def price(prices: PriceBook, type_: str, **dimensions: str) -> Decimal | None:
     [
         ("input", "cached_input", "input"),
         ("input", "cache_write", "input"),
+        ("input", "cache_write_1h", "input"),
+        ("input cache_write", "cache_write_1h", "cache_write"),
+        ("input cache_write cache_write_1h", "cache_write_1h", "cache_write_1h"),
         ("input", "cache_write_12h", "input"),
         ("input cache_write", "cache_write_12h", "cache_write"),
         ("input", "input_audio", "input"),
@@ -48,6 +51,12 @@ def test_what_a_type_falls_back_to(keys: str, type_: str, charged_as: str | None
     prices = book("\n".join(f"{key} = {n}" for n, key in enumerate(keys.split(), 1)))
     expected = keys.split().index(charged_as) + 1 if charged_as else None
     assert price(prices, type_) == expected
+
+
+@pytest.mark.parametrize("type_", TokenType)
+def test_no_type_is_free_where_input_and_output_have_prices(type_: TokenType) -> None:
+    expected = 2 if type_ in OUTPUT_TYPES else 1
+    assert price(book("input = 1\noutput = 2"), type_) == expected
 
 
 LONG = """

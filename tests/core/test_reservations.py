@@ -91,7 +91,7 @@ models."plain".output = 7
 )
 MODELS = ("plain", "windowed", "tiered", "packed", "graduated", "by the call")
 IN = (TokenType.INPUT, TokenType.CACHED_INPUT, TokenType.CACHE_WRITE)
-LONG = (TokenType.CACHE_WRITE_12H,)
+LONG = (TokenType.CACHE_WRITE_1H, TokenType.CACHE_WRITE_12H)
 MEDIA_IN = (TokenType.INPUT_AUDIO, TokenType.CACHED_INPUT_IMAGE)
 MEDIA_OUT = (TokenType.OUTPUT_AUDIO, TokenType.OUTPUT_IMAGE)
 
