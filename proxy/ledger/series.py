@@ -22,11 +22,14 @@ class Dimensions(NamedTuple):
     source: str
 
     def priced_by(self, model: str | None, context_class: str | None) -> Self:
-        """Return those of a quantity with a model or context class of its own."""
-        return self._replace(
-            model=self.model if model is None else model,
-            context_class=self.context_class if context_class is None else context_class,
-        )
+        """Return those of a quantity with a model or context class of its own.
+
+        What was asked for, and how long its input was, says nothing of another model: one that
+        has no price is unpriced, rather than charged as the model that was asked for.
+        """
+        if model is None or model == self.model:
+            return self if context_class is None else self._replace(context_class=context_class)
+        return self._replace(model=model, model_requested="", context_class=context_class or "")
 
 
 Types = dict[tuple[str, str], int]

@@ -4,9 +4,10 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from proxy.core.subscriptions import key_digest
-from proxy.core.usage import Metric, RequestState
+from proxy.core.usage import Metric, RequestState, Usage
 from proxy.errors import BadRequestError, ConflictError, NotFoundError
 from proxy.ledger.port import ADMITTED, Admission, Ledger, Refusal
 from tests.ledger.calls import START, START_US, Caller, Clock, make_key, settlement, usage
@@ -44,6 +45,35 @@ async def test_a_request_is_admitted_and_settled(ledger: Ledger, caller: Caller)
         "gpt-4o",
     )
     assert (line.plan, line.service_tier, line.context_class) == ("default", "default", "")
+
+
+async def test_another_model_s_usage_is_never_that_of_the_one_asked_for(
+    ledger: Ledger, caller: Caller
+) -> None:
+    call = caller.call(await make_key(ledger))
+    await ledger.open(call)
+    (own,) = usage(output=5).quantities
+    used = Usage(
+        quantities=(
+            replace(own, model="image_generation"),
+            replace(own, model="gpt-4o-2024-08-06"),
+            replace(own, model="gpt-4o-mini", context_class="above_9"),
+        )
+    )
+    end = settlement(call, used)
+    end.context_class = "above_272000"
+    await ledger.settle(end)
+    standing = await ledger.standing("acme", MONTH)
+    assert standing is not None
+    assert {
+        (s.model, s.model_requested, s.context_class)
+        for s in standing.sums
+        if s.metric == Metric.TOKENS
+    } == {
+        ("image_generation", "", ""),
+        ("gpt-4o-2024-08-06", "gpt-4o", "above_272000"),
+        ("gpt-4o-mini", "", "above_9"),
+    }
 
 
 async def test_a_second_settlement_changes_nothing(ledger: Ledger, caller: Caller) -> None:

@@ -30,6 +30,8 @@ _DECISIVE: Final = re.compile(
 _WHOLE: Final = frozenset({"completed", "incomplete"})
 """The states of an answer that cost something for sure."""
 _RUNNING_MAX: Final = 1024
+_UNNAMED: Final = "input_audio_transcription"
+"""The model of transcriptions until the session names it: it has no price, and shows as such."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ class SessionReader:
 
     def __init__(self, request: RequestShape) -> None:
         self._model = request.model
-        self._transcription_model: str | None = None
+        self._transcription_model = _UNNAMED
         self.running: set[str] = set()
         self.unreported = 0
 
@@ -96,7 +98,8 @@ class SessionReader:
         usage = reader.usage()
         if usage is None:
             return None
-        named = replace(usage, model=self._transcription_model)
+        own = tuple(replace(q, model=self._transcription_model) for q in usage.quantities)
+        named = replace(usage, quantities=own)
         return SessionUsage(id=f"{item}.transcription", usage=named, raw=reader.raw())
 
     def _learn(self, session: object) -> None:

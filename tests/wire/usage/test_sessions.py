@@ -81,7 +81,8 @@ def test_transcription_is_billed_as_its_own_model() -> None:
     found = read(session, completed)
     assert quantities(found) == {"tokens input_audio": 17, "tokens output": 9}
     assert found is not None
-    assert (found.id, found.usage.model) == ("item_3.transcription", "gpt-4o-transcribe")
+    assert found.id == "item_3.transcription"
+    assert {each.model for each in found.usage.quantities} == {"gpt-4o-transcribe"}
 
 
 def test_transcription_by_duration_in_an_older_session() -> None:
@@ -95,10 +96,21 @@ def test_transcription_by_duration_in_an_older_session() -> None:
     found = read(session, completed)
     assert quantities(found) == {str(Metric.AUDIO_SECONDS): 2_500_000}
     assert found is not None
-    assert found.usage.model == "whisper-1"
+    assert [each.model for each in found.usage.quantities] == ["whisper-1"]
     again = read(session, DONE)
     assert again is not None
     assert again.usage.model == "gpt-4o-realtime"
+
+
+def test_transcription_by_a_model_that_nobody_named_is_not_the_session_s() -> None:
+    session = SessionReader(RequestShape(model="gpt-realtime"))
+    completed = {
+        "type": "conversation.item.input_audio_transcription.completed",
+        "usage": {"type": "duration", "seconds": 1},
+    }
+    found = read(session, completed)
+    assert found is not None
+    assert [each.model for each in found.usage.quantities] == ["input_audio_transcription"]
 
 
 def test_transcription_without_usage() -> None:
