@@ -61,7 +61,7 @@ class Call(msgspec.Struct, kw_only=True):
     ``head`` is the upstream request's, with its blank line. ``body`` is None where it is
     streamed; ``form`` then taps it for what it is. ``asked`` says that usage was asked for on the
     client's behalf, and ``unasked`` writes the request without that. ``shape`` is None where the
-    model's name is all of it.
+    model's name is all of it. ``plain`` is what a compressed body says, otherwise None.
     """
 
     id: int
@@ -78,6 +78,7 @@ class Call(msgspec.Struct, kw_only=True):
     form: FormReader | None = None
     head: bytes
     body: bytes | None
+    plain: bytes | None = None
     body_bytes: int
     chunked_upward: bool = False
     asked: bool = False
@@ -297,7 +298,7 @@ class Caller:
             return measure(outcome, None)
         estimated = await self._estimator.estimate(
             endpoint=call.endpoint_name,
-            request=call.body or b"",
+            request=call.plain or call.body or b"",
             answer=reading.text(),
             model=outcome.model or call.model,
             provider=call.upstream.provider,

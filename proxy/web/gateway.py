@@ -175,7 +175,8 @@ class Gateway:
             form=read.form,
             head=self._upward(upstream, head, body, model, asked=asked, ours=asked or read.ours),
             body=body,
-            body_bytes=len(body) if body is not None else head.content_length or 0,
+            plain=read.plain,
+            body_bytes=_length(body, read.plain, head),
             chunked_upward=body is None and head.length_unknown,
             asked=asked,
             unasked=unasked,
@@ -365,6 +366,12 @@ def _prefix(secret: bytes | None) -> str:
     """Return what may be shown of a secret: never more than a third of it."""
     shown = (secret or b"")[: min(KEY_PREFIX_LENGTH, len(secret or b"") // 3)]
     return shown.decode("ascii", "replace")
+
+
+def _length(body: bytes | None, plain: bytes | None, head: RequestHead) -> int:
+    if body is None:
+        return head.content_length or 0
+    return len(plain) if plain else len(body)
 
 
 def _closed(head: RequestHead) -> ClosedPathError:

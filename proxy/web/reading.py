@@ -17,11 +17,13 @@ from proxy.wire.usage import RequestShape
 class ReadBody(msgspec.Struct, kw_only=True):
     """A request's body as it goes up; ``body`` is None where it is streamed through.
 
-    ``ours``: it is written anew, without the client's content encoding. ``shape`` is None where
-    the model's name is all of it. ``form`` taps a streamed form on its way.
+    ``plain`` is what it says where the client has compressed it, otherwise None. ``ours``: it is
+    written anew, without the client's content encoding. ``shape`` is None where the model's name is
+    all of it. ``form`` taps a streamed form on its way.
     """
 
     body: bytes | None
+    plain: bytes | None = None
     facts: RequestFacts = NO_FACTS
     ours: bool = False
     shape: RequestShape | None = None
@@ -50,7 +52,7 @@ class BodyReader:
             return ReadBody(body=b"")
         content_type = head.fields.get(b"content-type", b"")
         is_json = content_type.lower().startswith(b"application/json")
-        if not self._managed and not (is_json and _is_metered(endpoint)):
+        if not self._managed and not (_is_metered(endpoint) and (is_json or _is_text(endpoint))):
             exchange.refuse_larger(self._max_upload_bytes)
             return ReadBody(body=None, form=_tap(endpoint, head, content_type))
         body = await exchange.body(self._max_body_bytes)
@@ -60,7 +62,7 @@ class BodyReader:
             if boundary is not None:
                 return _read_form(body, plain, boundary)
         facts = read_facts(plain, strict=self._managed)
-        read = ReadBody(body=body, facts=facts)
+        read = ReadBody(body=body, plain=None if plain is body else plain, facts=facts)
         if endpoint is not None:
             if self._managed and (endpoint.guarded or _is_shaped(endpoint)):
                 allowed = guarded(endpoint, facts, plain)
@@ -103,6 +105,11 @@ def _tap(endpoint: Endpoint | None, head: RequestHead, content_type: bytes) -> F
 
 def _is_metered(endpoint: Endpoint | None) -> bool:
     return endpoint is not None and endpoint.metering is not Metering.NEVER
+
+
+def _is_text(endpoint: Endpoint | None) -> bool:
+    """Tell whether its bodies are JSON, whatever they are called: many upstreams do not mind."""
+    return endpoint is not None and endpoint.metering is Metering.TOKENS
 
 
 def _is_shaped(endpoint: Endpoint | None) -> bool:

@@ -1,5 +1,6 @@
 """Passthrough mode: everything under /v1 goes up and comes down as it is, and is recorded."""
 
+import gzip
 import hashlib
 import json
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tests.proxy_process import ProxyProcess, UpstreamProcess
 UPLOAD_BYTES = 100 * 1024 * 1024
 PIECE = bytes(range(256)) * 1024
 JSON = ("Content-Type", "application/json")
+EVENTS = ("Content-Type", "text/event-stream")
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
 
 
@@ -215,6 +217,43 @@ def test_without_a_key_nothing_goes_up(scripted: ScriptedThread, own: ProxyProce
     answer = ask(own.port, request("/v1/models", method="GET"))
     assert answer.status == 401
     assert scripted.received == []
+
+
+@pytest.mark.parametrize("media_type", ["application/x-www-form-urlencoded", "text/plain", ""])
+def test_json_is_metered_by_whatever_name(
+    scripted: ScriptedThread, own: ProxyProcess, media_type: str
+) -> None:
+    event = {"id": "c", "model": "gpt-4o-2024-08-06", "choices": [], "usage": USAGE}
+    scripted.answers(
+        steps(whole(200, f"data: {json.dumps(event)}\n\ndata: [DONE]\n\n".encode(), (EVENTS,)))
+    )
+    body = b'{"model":"gpt-4o","stream":true,"messages":[{"role":"user","content":"Hi"}]}'
+    headers = {"Content-Type": media_type}
+    answer = ask(own.port, request("/v1/chat/completions", key="sk-a", headers=headers, body=body))
+    assert answer.body == b"data: [DONE]\n\n"
+    [received] = scripted.received
+    assert received.header("content-type") == media_type
+    assert json.loads(received.body)["stream_options"] == {"include_usage": True}
+    (row,) = own.settled(1)
+    assert (row["state"], row["model_requested"]) == ("exact", "gpt-4o")
+    assert own.tokens() == {"input": 7, "output": 5}
+
+
+def test_a_compressed_request_is_counted_by_what_it_says(
+    scripted: ScriptedThread, own: ProxyProcess
+) -> None:
+    scripted.answers(answer_json(200, {"model": "gpt-4o", "choices": []}))
+    text = "weigh every token " * 500
+    body = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": text}]}).encode()
+    counts = []
+    for packed, headers in ((body, {}), (gzip.compress(body), {"Content-Encoding": "gzip"})):
+        sent = request("/v1/chat/completions", key="sk-a", headers=headers, body=packed)
+        before = own.tokens().get("input", 0)
+        assert ask(own.port, sent).status == 200
+        assert scripted.received[-1].body == packed
+        counts.append(own.tokens()["input"] - before)
+    assert counts[0] == counts[1] > 1_500
+    assert {row["body_bytes"] for row in own.settled(2)} == {len(body)}
 
 
 def test_what_cannot_be_metered_is_recorded_as_such(
