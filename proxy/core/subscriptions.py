@@ -8,6 +8,10 @@ KEY_PREFIX_LENGTH = 12
 """How much of a secret is kept in the clear, to recognise a key by."""
 
 
+NO_SECRET = b""
+"""What stands for the key of a client that may come without one."""
+
+
 def key_digest(secret: bytes) -> bytes:
     """Return the SHA-256 digest of a key's secret: all of it that is ever stored."""
     return hashlib.sha256(secret).digest()

@@ -3,10 +3,13 @@
 import sqlite3
 from typing import NamedTuple
 
+from proxy.core.subscriptions import NO_SECRET, key_digest
 from proxy.ledger import keys, rows
 
 END_OF_TIME_US = 1 << 62
 ADOPTED_PLAN = "default"
+_NAMELESS = "no-key"
+"""Whose the preflights of browsers are."""
 _REMEMBERED = 20_000
 
 
@@ -87,7 +90,7 @@ class Identities:
         self, connection: sqlite3.Connection, digest: bytes, prefix: str, at_us: int
     ) -> Owner:
         """Make the customer, subscription and key of a passthrough key that works."""
-        name = f"key-{digest.hex()[:12]}"
+        name = _NAMELESS if digest == key_digest(NO_SECRET) else f"key-{digest.hex()[:12]}"
         keys.insert_customer(connection, name, {}, at_us)
         keys.make_subscription(connection, name, name, ADOPTED_PLAN, (at_us, at_us))
         keys.insert_key(connection, digest, (prefix, None), name, at_us)

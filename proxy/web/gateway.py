@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlencode
 import msgspec
 
 from proxy.core.ids import RequestIds, to_text
-from proxy.core.subscriptions import KEY_PREFIX_LENGTH, ApiKey
+from proxy.core.subscriptions import KEY_PREFIX_LENGTH, NO_SECRET, ApiKey
 from proxy.core.usage import Measurement
 from proxy.errors import (
     BadRequestError,
@@ -37,7 +37,7 @@ from proxy.wire.endpoints import (
     azure_deployment,
     endpoint_for,
 )
-from proxy.wire.headers import RequestHead, bearer_secret, upward
+from proxy.wire.headers import RequestHead, bearer_secret, is_preflight, upward
 from proxy.wire.request import RequestFacts, with_usage_asked
 from proxy.wire.upstream_paths import ANTHROPIC_VERSION, AZURE_PREFIX, UpstreamKind
 from proxy.wire.websocket_handshake import SWITCHED, subprotocol_secret
@@ -124,7 +124,7 @@ class Gateway:
     ) -> None:
         head = exchange.head
         secret = _secret(head)
-        digest, key = self._keys.known(secret) or await self._authenticate(secret)
+        digest, key = self._keys.known(secret) or await self._authenticate(secret, head)
         noted.key = key
         noted.prefix = key.prefix if key is not None else _prefix(secret)
         owner = exchange.holder = digest if key is None else key.subscription_id
@@ -205,7 +205,7 @@ class Gateway:
             request_id=noted.text_id,
             opened_at_us=opened_at_us,
             key=noted.key,
-            key_now=partial(self._key_now, _secret(head)),
+            key_now=partial(self._key_now, head),
             key_digest=digest,
             key_prefix=noted.prefix,
             query=_without_secrets(head.query) if self._managed else head.query,
@@ -215,12 +215,17 @@ class Gateway:
         if noted.key is None and exchange.status == SWITCHED:
             self._strangers.welcome(exchange.peer)
 
-    async def _key_now(self, secret: bytes | None) -> ApiKey | None:
+    async def _key_now(self, head: RequestHead) -> ApiKey | None:
         """Return the key of a client that is here already; it may have been revoked since."""
-        _, key = self._keys.known(secret) or await self._authenticate(secret)
+        secret = _secret(head)
+        _, key = self._keys.known(secret) or await self._authenticate(secret, head)
         return key
 
-    async def _authenticate(self, secret: bytes | None) -> tuple[bytes, ApiKey | None]:
+    async def _authenticate(
+        self, secret: bytes | None, head: RequestHead
+    ) -> tuple[bytes, ApiKey | None]:
+        if secret is None and not self._managed and is_preflight(head):
+            secret = NO_SECRET
         if secret is None:
             raise UnauthorizedError(
                 "No API key was sent. Send one in the header 'Authorization: Bearer <key>'."

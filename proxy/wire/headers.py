@@ -111,6 +111,11 @@ def bearer_secret(fields: dict[bytes, bytes]) -> bytes | None:
     return fields.get(b"api-key") or fields.get(b"x-api-key") or None
 
 
+def is_preflight(head: RequestHead) -> bool:
+    """Tell whether a browser asks what a page may send: never with a key (Fetch, section 4.8)."""
+    return head.method == "OPTIONS" and b"access-control-request-method" in head.fields
+
+
 def _hop_by_hop(headers: Headers, fields: dict[bytes, bytes]) -> frozenset[bytes]:
     """Return what is meant for one hop: the usual ones, and those that Connection names.
 

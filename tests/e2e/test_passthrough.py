@@ -219,6 +219,23 @@ def test_without_a_key_nothing_goes_up(scripted: ScriptedThread, own: ProxyProce
     assert scripted.received == []
 
 
+def test_a_browser_may_ask_what_a_page_may_send(
+    scripted: ScriptedThread, own: ProxyProcess
+) -> None:
+    allowed = ("Access-Control-Allow-Origin", "*")
+    scripted.answers(steps(whole(204, b"", (allowed,))))
+    headers = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    asked = request("/v1/chat/completions", method="OPTIONS", headers=headers)
+    for _ in range(2):
+        answer = ask(own.port, asked)
+        assert (answer.status, answer.header(b"access-control-allow-origin")) == (204, b"*")
+    rows = own.settled(2, subscription="no-key")
+    assert {(row["endpoint"], row["state"]) for row in rows} == {("other", "exact")}
+    # only a preflight, and nobody can ask for that usage without a key
+    assert ask(own.port, request("/v1/models", method="OPTIONS")).status == 401
+    assert ask(own.port, request("/usage/current", method="GET")).status == 401
+
+
 @pytest.mark.parametrize("media_type", ["application/x-www-form-urlencoded", "text/plain", ""])
 def test_json_is_metered_by_whatever_name(
     scripted: ScriptedThread, own: ProxyProcess, media_type: str
