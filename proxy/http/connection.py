@@ -69,7 +69,6 @@ class ServerConnection(asyncio.Protocol):
         self._unsent_bytes = 0
         self.transport: asyncio.Transport | None = None
         """None once the client is gone."""
-        self.keep_alive = True
         self.peer = ""
 
     @property
@@ -139,11 +138,19 @@ class ServerConnection(asyncio.Protocol):
                 self.data_received(data[at : at + self._limits.head_bytes])
 
     def eof_received(self) -> bool:
-        """Ask whoever serves a client that sends no more: gone, or still waiting for its answer?"""
-        if self._lingering or self._incoming is not None or self._current is None:
+        """Ask whoever serves a client that sends no more: gone, or still waiting for its answer?
+
+        What it sent before is served to the last.
+        """
+        if self._lingering or self._incoming is not None or self._tunnelled is not None:
             return False
-        self.keep_alive = False
-        return self._tunnelled is None and self._current.end_client()
+        last = self._waiting[-1] if self._waiting else self._current
+        if last is None:
+            return False
+        last.keep_alive = False
+        for exchange in self._waiting:
+            exchange.end_client()
+        return self._current is None or self._current.end_client()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
         """The client is gone: whoever serves it decides what becomes of the request."""
@@ -182,7 +189,6 @@ class ServerConnection(asyncio.Protocol):
         if self._incoming is not None:
             self._incoming.fail(body_too_slow())
             self._incoming = None
-            self.keep_alive = False
         elif self._lingering:
             self.abort()
         elif self._current is None:
@@ -225,6 +231,8 @@ class ServerConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """The head is whole: serve it now, or after those before it."""
         exchange = Exchange(self, self._read_head())
+        if not self._parser.should_keep_alive():
+            exchange.keep_alive = False
         self._incoming = exchange
         self._head_bytes = self._trailer_bytes = 0
         self._pace.restart()
@@ -260,8 +268,6 @@ class ServerConnection(asyncio.Protocol):
                 raise head_too_large(self._limits.head_bytes)
         fields, memo, length = self._known.look_up(self._headers)
         path, query = self._known.target(self._url)
-        if not parser.should_keep_alive():
-            self.keep_alive = False
         return RequestHead(
             method=parser.get_method().decode("ascii"),
             path=path,
@@ -281,10 +287,10 @@ class ServerConnection(asyncio.Protocol):
     def _upgraded(self, rest: bytes) -> None:
         """After the head of an upgrade all bytes belong to the tunnel, or to nobody."""
         exchange = self._current
-        self.keep_alive = False
         if exchange is None or self._waiting:
             self.close()
             return
+        exchange.keep_alive = False
         self._tunnelled = exchange
         self._incoming = None
         exchange.body_complete = True
@@ -306,7 +312,7 @@ class ServerConnection(asyncio.Protocol):
         self._task = None
         if not exchange.body_complete:
             self._linger()
-        elif not self.keep_alive or self._server.closing:
+        elif not exchange.keep_alive or self._server.closing:
             self.close()
         elif not self._write_paused:
             self._turn()
@@ -384,7 +390,6 @@ class ServerConnection(asyncio.Protocol):
         """
         incoming, self._incoming = self._incoming, None
         if incoming is not None and incoming is self._current:
-            self.keep_alive = False
             self._lingering = True
             incoming.fail(error)
             return

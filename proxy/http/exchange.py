@@ -71,6 +71,7 @@ class Exchange:
         "gone",
         "head",
         "holder",
+        "keep_alive",
         "listener",
         "started",
         "status",
@@ -97,6 +98,8 @@ class Exchange:
         self.ended = False
         self.started = False
         self.answered = False
+        self.keep_alive = True
+        """Whether more may follow on the connection, once this is answered."""
         self.status = 0
         self.listener: ClientListener | None = None
 
@@ -291,9 +294,9 @@ class Exchange:
                 self._chunked = True
                 tail = b"transfer-encoding: chunked\r\n\r\n"
             else:
-                self._connection.keep_alive = False
-        if not self._connection.keep_alive or not self.body_complete:
-            self._connection.keep_alive = False
+                self.keep_alive = False
+        if not self.keep_alive or not self.body_complete:
+            self.keep_alive = False
             head += b"connection: close\r\n"
         elif not self.head.http_minor:
             head += b"connection: keep-alive\r\n"

@@ -122,6 +122,19 @@ def test_a_client_that_closes_its_side_gets_its_answer(
         assert client.ended()
 
 
+def test_a_client_that_closes_its_side_gets_all_its_answers(
+    scripted: ScriptedThread, managed: ProxyProcess, key: str
+) -> None:
+    scripted.answers(steps(0.1, whole(200, BODY, (JSON,))))
+    with Client(managed.port) as client:
+        client.send(chat(key, stream=False) * 3)
+        client.half_close()
+        answers = [client.answer() for _ in range(3)]
+        assert [answer.body for answer in answers] == [BODY] * 3
+        assert [answer.header(b"connection") for answer in answers] == [None, None, b"close"]
+        assert client.ended()
+
+
 def test_half_a_request_reaches_nobody(
     scripted: ScriptedThread, managed: ProxyProcess, key: str
 ) -> None:

@@ -28,7 +28,6 @@ class Wire:
     """What a connection was told, in order."""
 
     events: list[str | bytes] = field(default_factory=list)
-    keep_alive: bool = True
 
     @property
     def transport(self) -> "Wire":

@@ -1,0 +1,100 @@
+"""Requests sent ahead of their answers: the end of what a client sends drops none of them."""
+
+import asyncio
+
+from proxy.http.exchange import Exchange
+from tests.http.conftest import Serve
+
+TEXT = [(b"content-type", b"text/plain")]
+LARGE = b"x" * (16 << 20)
+"""More than the kernel takes for a client that does not read."""
+
+
+async def slow(exchange: Exchange) -> None:
+    """Answer with the path, and only once what was sent with the request has been read, too."""
+    body = await exchange.body(1000)
+    await asyncio.sleep(0.05)
+    exchange.respond(200, TEXT, exchange.head.path.encode() + b" " + body)
+
+
+def ask(number: int, connection: bytes = b"") -> bytes:
+    return b"POST /%d HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n%b\r\nhi" % (number, connection)
+
+
+CLOSE = b"connection: close\r\n"
+
+
+async def test_what_was_asked_before_a_request_to_close_is_answered(serve: Serve) -> None:
+    wire = await (await serve(slow)).connect()
+    await wire.send(ask(0) + ask(1) + ask(2, CLOSE))
+    for number in range(2):
+        _, headers, body = await wire.answer()
+        assert (body, b"connection" in headers) == (b"/%d hi" % number, False)
+    _, headers, body = await wire.answer()
+    assert (body, headers[b"connection"]) == (b"/2 hi", b"close")
+    assert await wire.ended()
+
+
+async def test_a_later_request_to_close_does_not_cut_an_answer_that_runs(serve: Serve) -> None:
+    async def stream(exchange: Exchange) -> None:
+        exchange.start(b"HTTP/1.1 200 OK\r\n", status=200, framed=False)
+        exchange.write(b"a")
+        await asyncio.sleep(0.05)
+        exchange.write(exchange.head.path.encode())
+        exchange.end()
+
+    wire = await (await serve(stream)).connect()
+    await wire.send(b"GET /0 HTTP/1.1\r\nhost: x\r\n\r\n")
+    await wire.reader.readuntil(b"\r\n\r\n1\r\na\r\n")
+    await wire.send(b"GET /1 HTTP/1.1\r\nhost: x\r\n%b\r\n" % CLOSE)
+    assert await wire.reader.readuntil(b"0\r\n\r\n") == b"2\r\n/0\r\n0\r\n\r\n"
+    _, headers, body = await wire.answer()
+    assert (body, headers[b"connection"]) == (b"a/1", b"close")
+    assert await wire.ended()
+
+
+async def test_a_client_that_closes_its_side_gets_all_answers(serve: Serve) -> None:
+    serving = await serve(slow)
+    # More than are read ahead, too: then the end is seen only when some are answered.
+    for count in (1, 2, 40):
+        wire = await serving.connect()
+        await wire.send(b"".join(ask(number) for number in range(count)))
+        wire.writer.write_eof()
+        for number in range(count):
+            _, headers, body = await wire.answer()
+            assert body == b"/%d hi" % number
+            assert (b"connection" in headers) is (number == count - 1)
+        assert await wire.ended()
+
+
+async def test_a_client_that_closes_its_side_may_read_later(serve: Serve) -> None:
+    async def large_first(exchange: Exchange) -> None:
+        await exchange.body(1000)
+        exchange.respond(200, TEXT, LARGE if exchange.head.path == "/0" else b"small")
+
+    wire = await (await serve(large_first)).connect()
+    await wire.send(ask(0) + ask(1))
+    await asyncio.sleep(0.1)
+    wire.writer.write_eof()
+    await asyncio.sleep(0.1)
+    assert (await wire.answer())[2] == LARGE
+    _, headers, body = await wire.answer()
+    assert (body, headers[b"connection"]) == (b"small", b"close")
+    assert await wire.ended()
+
+
+async def test_a_body_that_does_not_come_drops_only_its_own_request(serve: Serve) -> None:
+    async def longer(exchange: Exchange) -> None:
+        if exchange.head.path == "/0":
+            await asyncio.sleep(1.5)  # until the next sweep over what is late
+        await slow(exchange)
+
+    wire = await (await serve(longer, client_timeout_s=0.1)).connect()
+    await wire.send(ask(0) + b"POST /1 HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+    await asyncio.sleep(0.05)
+    await wire.send(b"2\r\n")
+    _, headers, body = await wire.answer()
+    assert (body, b"connection" in headers) == (b"/0 hi", False)
+    status, headers, _ = await wire.answer()
+    assert (status, headers[b"connection"]) == (408, b"close")
+    assert await wire.ended()
