@@ -79,8 +79,11 @@ class RequestHead(msgspec.Struct, kw_only=True):
 
     @property
     def expects_continue(self) -> bool:
-        """Whether the client waits with its body until it is welcome."""
-        return self.fields.get(b"expect", b"").lower() == b"100-continue"
+        """Whether the client waits with its body until it is welcome.
+
+        From HTTP/1.0 that must be ignored (RFC 9110, section 10.1.1).
+        """
+        return self.http_minor > 0 and self.fields.get(b"expect", b"").lower() == b"100-continue"
 
 
 class AnswerHead(msgspec.Struct, kw_only=True):

@@ -69,6 +69,15 @@ async def test_continue_is_sent_only_once_the_body_is_wanted(serve: Serve) -> No
         assert (await wire.answer())[0] == status
 
 
+async def test_an_old_client_is_not_told_to_continue(serve: Serve) -> None:
+    wire = await (await serve(echo)).connect()
+    await wire.send(b"POST /a HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+    await asyncio.sleep(0.05)
+    await wire.send(b"hi")
+    status, _, body = await wire.answer()
+    assert (status, body) == (200, b"/a hi")
+
+
 async def test_a_body_over_the_limit_is_refused_while_it_comes(serve: Serve) -> None:
     wire = await (await serve(echo)).connect()
     await wire.send(b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")

@@ -216,6 +216,12 @@ def test_expects_continue(value: bytes, expected: bool) -> None:
     assert request([]).expects_continue is False
 
 
+def test_a_client_of_http_1_0_expects_nothing() -> None:
+    old = request([(b"Expect", b"100-continue")])
+    old.http_minor = 0
+    assert old.expects_continue is False
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
