@@ -5,7 +5,8 @@ from collections.abc import Hashable
 from io import BytesIO
 from typing import TYPE_CHECKING, Protocol
 
-from proxy.errors import BodyTooLargeError, OverloadedError
+from proxy.errors import OverloadedError
+from proxy.http.refusals import body_too_large, upload_too_large
 from proxy.wire.headers import Headers, RequestHead
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Exchange:
             if self._upload_limit is None or self._received <= self._upload_limit:
                 self._sink.body_data(data)
             elif self.broken is None:
-                self.fail(self._too_large(self._upload_limit))
+                self.fail(upload_too_large(self._upload_limit))
             return
         if self.broken is not None:
             return
@@ -125,7 +126,7 @@ class Exchange:
         if self._limit is None:
             return
         if self._received > self._limit:
-            self.fail(self._too_large(self._limit))
+            self.fail(body_too_large(self._limit))
         else:
             try:
                 self.hold(len(data))
@@ -190,12 +191,6 @@ class Exchange:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _too_large(self, limit: int) -> BodyTooLargeError:
-        return BodyTooLargeError(
-            f"The request body is larger than {limit:,} bytes. Send a smaller one, or have the "
-            "operator raise PROXY_MAX_BODY_BYTES."
-        )
-
     def _welcome(self) -> None:
         """Tell a client that waits with its body to send it; ask the transport for it."""
         if self.head.expects_continue and not self.body_complete and not self.started:
@@ -228,21 +223,23 @@ class Exchange:
         self._forget_kept()
 
     def refuse_larger(self, limit: int) -> None:
-        """Raise at once if the announced body is over ``limit`` bytes; refuse it when it is."""
+        """Raise at once if the body to stream is over ``limit`` bytes, announced or here already.
+
+        Otherwise it fails as soon as it is.
+        """
         self._upload_limit = limit
-        if (self.head.content_length or 0) > limit:
-            raise self._too_large(limit)
+        if (self.head.content_length or 0) > limit or self._received > limit:
+            raise upload_too_large(limit)
 
     async def body(self, limit: int) -> bytes:
         """Return the whole body; it counts as held until the request's end.
 
         Errors: BodyTooLargeError, OverloadedError, RequestTimedOutError, ClientGoneError.
         """
-        self.refuse_larger(limit)
-        self._limit = limit
-        if self._received > limit:
-            raise self._too_large(limit)
         announced = self.head.content_length or 0
+        if announced > limit or self._received > limit:
+            raise body_too_large(limit)
+        self._limit = limit
         if announced > self._received:
             self._connection.held.expect(self.holder, announced)
         self.hold(self._received)

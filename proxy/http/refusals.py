@@ -1,6 +1,6 @@
 """What is told to a client whose bytes can't be served at all."""
 
-from proxy.errors import ClientError, RequestTimedOutError
+from proxy.errors import BodyTooLargeError, ClientError, RequestTimedOutError
 
 
 class HeadTooLargeError(ClientError):
@@ -20,6 +20,23 @@ def head_too_large(limit: int) -> HeadTooLargeError:
     return HeadTooLargeError(
         f"The request's headers are larger than {limit:,} bytes, or too many. Send fewer or "
         "shorter ones."
+    )
+
+
+def body_too_large(limit: int) -> BodyTooLargeError:
+    """Return the error for a body of more than ``limit`` bytes that is read whole."""
+    return _too_large(limit, "PROXY_MAX_BODY_BYTES")
+
+
+def upload_too_large(limit: int) -> BodyTooLargeError:
+    """Return the error for a body of more than ``limit`` bytes that is streamed through."""
+    return _too_large(limit, "PROXY_MAX_UPLOAD_BYTES")
+
+
+def _too_large(limit: int, setting: str) -> BodyTooLargeError:
+    return BodyTooLargeError(
+        f"The request body is larger than {limit:,} bytes. Send a smaller one, or have the "
+        f"operator raise {setting}."
     )
 
 

@@ -159,7 +159,27 @@ async def test_an_upload_without_a_length_is_bounded_too(tmp_path: Path) -> None
                 await wire.send(b"10000\r\n" + bytes(0x10000) + b"\r\n")
         status, _, said = await wire.answer()
         assert (status, json.loads(said)["error"]["code"]) == (413, "request_too_large")
+        assert b"PROXY_MAX_UPLOAD_BYTES" in said
         assert await proxy.leftovers() == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting"), [("json", b"PROXY_MAX_BODY_BYTES"), ("x", b"PROXY_MAX_UPLOAD_BYTES")]
+)
+async def test_who_sends_too_much_is_told_which_setting_forbids_it(
+    tmp_path: Path, kind: str, setting: bytes
+) -> None:
+    limits = {"max_body_bytes": 2000, "max_upload_bytes": 2000}
+    async with serving(tmp_path, managed=False, **limits) as proxy:
+        headers = {"Content-Type": f"application/{kind}"}
+        announced = request(CHAT, key="sk-own", body=body(2001), headers=headers)
+        head = chunked("sk-own").replace(b"application/json", headers["Content-Type"].encode())
+        found = head + b"7d1\r\n" + body(2001) + b"\r\n0\r\n\r\n"
+        for sent in (announced, found):
+            status, _, said = await proxy.ask(sent)
+            assert status == 413
+            assert b"larger than 2,000 bytes" in said
+            assert b"raise %b." % setting in said
 
 
 async def test_an_upload_waits_for_an_upstream_that_reads_slowly(tmp_path: Path) -> None:
