@@ -58,6 +58,7 @@ class Exchange:
         "_connection",
         "_held",
         "_limit",
+        "_paused",
         "_pending_head",
         "_piece",
         "_pieces",
@@ -86,6 +87,7 @@ class Exchange:
         self._limit: int | None = None
         self._upload_limit: int | None = None
         self._held = 0
+        self._paused = False
         self._sink: BodySink | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._chunked = False
@@ -164,6 +166,10 @@ class Exchange:
         self.body_complete = True
         if self._sink is not None:
             self._sink.body_end()
+        if self._paused:
+            # There is nothing left to hold back; unread, a client's leaving would not be seen.
+            self._paused = False
+            self._connection.resume_reading()
         self._wake()
 
     def fail(self, error: Exception) -> None:
@@ -267,11 +273,13 @@ class Exchange:
     def pause_body(self) -> None:
         """Take no more of the body for now."""
         if not self.body_complete:
+            self._paused = True
             self._connection.pause_reading()
 
     def resume_body(self) -> None:
         """Go on taking the body."""
         if not self.body_complete:
+            self._paused = False
             self._connection.resume_reading()
 
     # The answer.

@@ -175,6 +175,55 @@ async def test_a_client_that_leaves_before_its_request_is_whole(serve: Serve) ->
     assert await asyncio.wait_for(seen, 5) is ClientGoneError
 
 
+class FullSink:
+    """Takes a streamed body, and has all of it wait from the first piece on."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self.whole, self.left = asyncio.Event(), asyncio.Event()
+
+    def body_data(self, _: bytes) -> None:
+        self._exchange.pause_body()
+
+    def body_end(self) -> None:
+        self.whole.set()
+
+    def body_broken(self, _: Exception) -> None:
+        raise AssertionError
+
+    def client_paused(self) -> None:
+        raise AssertionError
+
+    def client_resumed(self) -> None:
+        raise AssertionError
+
+    def client_ended(self) -> bool:
+        return False
+
+    def client_gone(self) -> None:
+        self.left.set()
+
+
+async def test_a_client_that_leaves_is_seen_though_its_upload_waits(serve: Serve) -> None:
+    sinks: list[FullSink] = []
+
+    async def upload(exchange: Exchange) -> None:
+        sink = FullSink(exchange)
+        exchange.listener = sink
+        exchange.stream_body(sink)
+        sinks.append(sink)
+        await sink.left.wait()
+
+    wire = await (await serve(upload)).connect()
+    await wire.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n")
+    while not sinks:
+        await asyncio.sleep(0.01)
+    await wire.send(b"all of it")
+    await asyncio.wait_for(sinks[0].whole.wait(), 5)
+    wire.writer.close()
+    await asyncio.wait_for(sinks[0].left.wait(), 5)
+
+
 async def test_an_upgrade_that_nobody_wants_is_served_as_a_request(serve: Serve) -> None:
     wire = await (await serve(echo)).connect()
     await wire.send(

@@ -11,6 +11,8 @@ import pytest
 from proxy.demo.scripted import Ending, Received, Reply, steps, whole
 from proxy.errors import OverloadedError
 from proxy.http.held import HeldBytes
+from proxy.metering.outcome import Ended
+from proxy.metering.relay import Relay
 from tests.e2e.raw_http import request
 from tests.overload.serving import OK, Proxy, resident_bytes, serving
 
@@ -212,6 +214,38 @@ async def test_an_upload_waits_for_an_upstream_that_reads_slowly(tmp_path: Path)
         assert sent < 64 * MEBIBYTE
         assert resident_bytes() - before < 64 * MEBIBYTE
         sending.cancel()
+        go_on.set()
+        assert await proxy.leftovers() == {}
+
+
+async def test_a_client_that_leaves_after_its_upload_is_seen(tmp_path: Path) -> None:
+    async with serving(tmp_path, managed=False, on_disconnect="cancel") as proxy:
+        await proxy.ask(request("/v1/files", key="sk-own", body=b"x"))
+        await proxy.at_rest()
+        go_on = asyncio.Event()
+        _pause_upstream(proxy, go_on)
+        wire = await proxy.connect()
+        await wire.send(chunked("sk-own").replace(b"application/json", b"audio/wav"))
+        while not proxy.application.caller.running:
+            await asyncio.sleep(0.01)
+        (relay,) = proxy.application.caller.running
+        await asyncio.sleep(0.1)
+        assert isinstance(relay, Relay)
+        assert relay.connection is not None
+        upward = relay.connection._transport
+        assert upward is not None
+        while not upward.get_write_buffer_size():  # the kernel takes some megabytes
+            await wire.send(b"10000\r\n" + bytes(0x10000) + b"\r\n")
+            await asyncio.sleep(0.002)
+        await asyncio.sleep(0.1)
+        # The last piece is what is too much, and comes with the body's end.
+        upward.set_write_buffer_limits(high=upward.get_write_buffer_size() + 1000)
+        await wire.send(b"2000\r\n" + bytes(0x2000) + b"\r\n0\r\n\r\n")
+        await asyncio.sleep(0.1)
+        assert relay.sent
+        wire.writer.close()
+        await asyncio.wait_for(asyncio.shield(relay.measured), 5)
+        assert relay.ended is Ended.CANCELLED
         go_on.set()
         assert await proxy.leftovers() == {}
 
