@@ -16,9 +16,9 @@ from proxy.clock import now, now_us
 from proxy.core.book import PriceBook
 from proxy.core.ids import RequestIds
 from proxy.errors import LedgerUnavailableError, SettingsError
-from proxy.http.connection import ConnectionLimits
 from proxy.http.descriptors import raise_limit, share_out
 from proxy.http.held import HeldBytes
+from proxy.http.limits import ConnectionLimits
 from proxy.http.moderation import Moderation
 from proxy.http.server import Server
 from proxy.ledger.port import Ledger

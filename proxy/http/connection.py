@@ -3,7 +3,6 @@
 import asyncio
 import math
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import httptools
@@ -29,16 +28,6 @@ MAX_PIPELINED = 16
 """How many requests a client may send ahead of its answers before it is read no further."""
 MAX_WAITING = 256
 """How many may come in what was read by then; with more the connection is broken off."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionLimits:
-    """What one connection may take; seconds and bytes."""
-
-    head_bytes: int = 64 * 1024
-    client_timeout_s: float = 60.0
-    keepalive_timeout_s: float = 75.0
-    stalled_reader_s: float = 600.0
 
 
 class ServerConnection(asyncio.Protocol):
@@ -127,9 +116,16 @@ class ServerConnection(asyncio.Protocol):
                 size = self._head_bytes
                 if size > self._small_head_bytes and self._is_too_large(size):
                     self._refuse(head_too_large(self._limits.head_bytes))
-            elif self._incoming.unclaimed:
-                # Only now: reading must go on once a body is whole, to see its client leave.
-                self.pause_reading()
+            else:
+                self._await_body(self._incoming)
+
+    def _await_body(self, incoming: Exchange) -> None:
+        """Read on, or wait until somebody asks for the body."""
+        if incoming.unclaimed:
+            # Only now: reading must go on once a body is whole, to see its client leave.
+            self.pause_reading()
+        elif self._read_by_s == math.inf:
+            self._wait_anew()
 
     def _received_at_once(self, data: bytes) -> None:
         """Parse no more at a time than a head may have: its parts take more memory than itself."""
@@ -322,11 +318,11 @@ class ServerConnection(asyncio.Protocol):
         if self.transport is None or self.transport.is_closing():
             return
         if self._waiting:
-            self.resume_reading()
             self._serve(self._waiting.popleft())
+            self._wait_anew()
         else:
             self._read_by_s = self._loop.time() + self._limits.keepalive_timeout_s
-            self.resume_reading()
+        self.resume_reading()
 
     def tunnel(self, exchange: Exchange) -> None:
         """From now on, bytes are no longer HTTP's."""
@@ -352,10 +348,13 @@ class ServerConnection(asyncio.Protocol):
         if not self._reading and self.transport is not None and not self.transport.is_closing():
             self._reading = True
             self.transport.resume_reading()
-            if self._incoming is not None:
-                # What was waited for was us: the client's time begins anew.
-                self._pace.restart()
-                self._expect_more()
+            self._wait_anew()
+
+    def _wait_anew(self) -> None:
+        """What was waited for was us: from here on it is the client, if more is to come."""
+        if self._incoming is not None and self._incoming is self._current:
+            self._pace.restart()
+            self._expect_more()
 
     def _linger(self) -> None:
         """Let a client that is still sending read its answer: a reset would take it away."""
@@ -388,6 +387,9 @@ class ServerConnection(asyncio.Protocol):
 
         Where only a body is wrong, who serves the request gives the answer.
         """
+        last = self._waiting[-1] if self._waiting else self._current
+        if self._incoming is None and last is not None and not last.keep_alive:
+            return  # What comes after the last request is for nobody (RFC 9112, section 9.6).
         incoming, self._incoming = self._incoming, None
         if incoming is not None and incoming is self._current:
             self._lingering = True

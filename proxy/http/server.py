@@ -8,10 +8,11 @@ from typing import Any
 
 from proxy.errors import OverloadedError, ProxyError
 from proxy.http.alarm import descriptor_of
-from proxy.http.connection import ConnectionLimits, ServerConnection
+from proxy.http.connection import ServerConnection
 from proxy.http.deadlines import Deadlines
 from proxy.http.exchange import ClientGoneError, Exchange
 from proxy.http.held import HeldBytes
+from proxy.http.limits import ConnectionLimits
 from proxy.http.moderation import Moderation
 from proxy.http.render import render_bytes, respond_error
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from proxy.http.connection import ConnectionLimits
+from proxy.http.limits import ConnectionLimits
 from proxy.http.server import Handler, Server
 
 

@@ -14,8 +14,8 @@ import uvloop
 
 from proxy.http.alarm import Alarm, descriptor_of
 from proxy.http.connecting import Origin, UpstreamLimits
-from proxy.http.connection import ConnectionLimits
 from proxy.http.exchange import Exchange
+from proxy.http.limits import ConnectionLimits
 from proxy.http.moderation import Moderation, Moderator
 from proxy.http.pool import UpstreamPool
 from proxy.http.server import Server

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from proxy.http.exchange import Exchange
 from tests.http.conftest import Serve
 
@@ -50,6 +52,25 @@ async def test_a_later_request_to_close_does_not_cut_an_answer_that_runs(serve: 
     assert await wire.reader.readuntil(b"0\r\n\r\n") == b"2\r\n/0\r\n0\r\n\r\n"
     _, headers, body = await wire.answer()
     assert (body, headers[b"connection"]) == (b"a/1", b"close")
+    assert await wire.ended()
+
+
+async def test_what_comes_after_the_last_request_is_for_nobody(serve: Serve) -> None:
+    serving = await serve(slow)
+    for rest in (b"\r\n", b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", b"\x00\xff", ask(9)):
+        wire = await serving.connect()
+        await wire.send(ask(0) + ask(1, CLOSE) + rest)
+        assert [(await wire.answer())[2] for _ in range(2)] == [b"/0 hi", b"/1 hi"]
+        assert await wire.ended()
+
+
+@pytest.mark.parametrize("body", [b"", b"h"])
+async def test_a_body_that_never_comes_is_not_waited_for(serve: Serve, body: bytes) -> None:
+    wire = await (await serve(slow, client_timeout_s=0.2)).connect()
+    await wire.send(ask(0) + ask(1)[:-2] + body)
+    assert (await wire.answer())[2] == b"/0 hi"
+    status, _, _ = await wire.answer()
+    assert status == 408
     assert await wire.ended()
 
 
