@@ -102,7 +102,7 @@ class AppendingSession(Session[SessionUsage]):
         self,
         means: SessionMeans,
         call: Call,
-        guard: Guard | None,
+        guard: Guard,
         key: Callable[[], Awaitable[ApiKey | None]],
     ) -> None:
         super().__init__(means, call)

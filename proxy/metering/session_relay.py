@@ -45,6 +45,10 @@ class Meter(Protocol[T]):
     def idle(self) -> bool:
         """Whether what came ends with a message."""
 
+    @property
+    def closed(self) -> bool:
+        """Whether the upstream's close frame came."""
+
     def feed(self, data: bytes) -> list[SessionPiece[T]]:
         """Take bytes; return the same in pieces, each with what must be durable before it."""
 
@@ -74,7 +78,7 @@ class SessionRelay(Generic[T]):
         self,
         exchange: Exchange,
         meter: Meter[T],
-        guard: Guard | None,
+        guard: Guard,
         begin: Callable[[AnswerHead], Headers],
         policy: DisconnectPolicy,
     ) -> None:
@@ -151,13 +155,12 @@ class SessionRelay(Generic[T]):
         """Pass it up, as far as it may go."""
         if self.connection is None or not self.takes:
             return
-        if self._guard is None:
-            self.connection.write(data, chunked=False)
-            return
         allowed, error = self._guard.feed(data)
         closing = self._guard.closing
-        if closing is not None and self._meter.running and self._drain.begin():
-            # With it, the upstream would drop the answer, and nobody would know what it used.
+        awaited = self._meter.running and not self._meter.closed
+        if closing is not None and awaited and self._drain.begin():
+            # With it, the upstream would drop the answer, and nobody would know what it used. One
+            # that has closed itself says nothing more, and waits for its client's.
             allowed = allowed[:closing]
             self._leaving = True
             self._take_leave()
@@ -165,7 +168,7 @@ class SessionRelay(Generic[T]):
         if error is not None:
             self._dismiss(POLICY, error)
         else:
-            self._count_held(self._guard)
+            self._count_held()
 
     def body_end(self) -> None:
         """A tunnel has no end but the connection's."""
@@ -213,8 +216,8 @@ class SessionRelay(Generic[T]):
         """Let the client wait while what it sent is looked at."""
         self._held = held
         self._hear_on()
-        if self._guard is not None and not held:
-            self._count_held(self._guard)
+        if not held:
+            self._count_held()
 
     async def say(self, message: bytes) -> None:
         """Tell the client something of ours, once a message of the upstream's has ended.
@@ -313,10 +316,10 @@ class SessionRelay(Generic[T]):
         if not self._cut_short and not self._left:
             self._exchange.write_raw(data)
 
-    def _count_held(self, guard: Guard) -> None:
+    def _count_held(self) -> None:
         """Count what is kept of the client's messages as a request's body is."""
         try:
-            self._exchange.hold_just(guard.held)
+            self._exchange.hold_just(self._guard.held)
         except OverloadedError as error:
             self._dismiss(TRY_AGAIN_LATER, error)
 

@@ -42,7 +42,7 @@ class Session(ABC, Generic[T]):
     """One socket: ``meter`` reads its way down, ``guard`` its way up."""
 
     meter: Meter[T]
-    guard: Guard | None = None
+    guard: Guard
 
     def __init__(self, means: SessionMeans, call: Call) -> None:
         self._means = means

@@ -11,12 +11,13 @@ from proxy.http.exchange import Exchange
 from proxy.metering.call import Call
 from proxy.metering.finishing import Finisher
 from proxy.metering.session import AppendingSession, SessionCaller
+from proxy.metering.session_relay import Guard
 from proxy.metering.turn_session import TurnRules, TurnSession
 from proxy.metering.upstreams import Upstream, Upstreams
 from proxy.web.model_gate import ModelGate
 from proxy.wire.endpoints import RESPONSES_SOCKET, Endpoint
 from proxy.wire.headers import RequestHead
-from proxy.wire.session_guard import SessionGuard
+from proxy.wire.session_guard import SessionGuard, Unguarded
 from proxy.wire.websocket_handshake import handshake_upward, is_websocket, model_asked
 
 
@@ -102,7 +103,7 @@ class Sockets:
         if call.has_turns:
             turns = TurnSession(self._sessions.means, call, self._rules(visit, upstream))
             return model, await self._sessions.carry(exchange, call, turns)
-        guard = None
+        guard: Guard = Unguarded()
         if self._managed:
             guard = SessionGuard(lambda name: self._gate.admit(visit.key, name))
         session = AppendingSession(self._sessions.means, call, guard, visit.key_now)

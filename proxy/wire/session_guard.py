@@ -1,8 +1,9 @@
 """What managed mode refuses of a realtime client's messages: as :mod:`proxy.wire.guard` does.
 
-Every message must be read, or it does not go up whole: one that can't be is refused. A session
-keeps its model (OpenAI: ``session.update`` changes all but ``model``), but names the one that
-transcribes its input, and a caller may only name models that its plan has.
+Passthrough refuses nothing, and looks for the end alone. In managed mode every message must be
+read, or it does not go up whole: one that can't be is refused. A session keeps its model (OpenAI:
+``session.update`` changes all but ``model``), but names the one that transcribes its input, and a
+caller may only name models that its plan has.
 """
 
 import re
@@ -68,6 +69,26 @@ class SessionGuard:
                 raise refers(f"{name}.prompt")
         for model in _models(members):
             self._admit(model)
+
+
+class Unguarded:
+    """Lets all that a client sends go up, frames or not; nothing of it is kept.
+
+    ``closing`` is as a guard's: where the close frame is among the last bytes, in which it ended.
+    """
+
+    held: Final = 0
+
+    def __init__(self) -> None:
+        self._frames = FrameReader(frozenset())
+        self.closing: int | None = None
+
+    def feed(self, data: bytes) -> tuple[bytes, None]:
+        """Take bytes; return the same."""
+        closed = self._frames.closing is not None
+        self._frames.feed(data)
+        self.closing = None if closed else self._frames.closing
+        return data, None
 
 
 def _models(members: dict[str, Any]) -> Iterator[str]:

@@ -46,6 +46,11 @@ class SessionMeter:
         """Whether what came ends with a message, so that one of ours may follow."""
         return self._cutter.idle
 
+    @property
+    def closed(self) -> bool:
+        """Whether the upstream has said that it closes."""
+        return self._cutter.closed
+
     def unsure(self) -> tuple[str, ...]:
         """Return why there may be usage that was not seen; nothing: there is none."""
         found = (

@@ -1,4 +1,4 @@
-"""What a realtime client may send in managed mode."""
+"""What a realtime client may send in managed mode, and that passthrough lets all of it up."""
 
 import json
 from typing import Any
@@ -6,8 +6,15 @@ from typing import Any
 import pytest
 
 from proxy.errors import NotFoundError, ProxyError
-from proxy.wire.session_guard import SessionGuard
-from proxy.wire.websocket_frames import BINARY, TEXT, write_close, write_frame
+from proxy.wire.session_guard import SessionGuard, Unguarded
+from proxy.wire.websocket_frames import (
+    BINARY,
+    MESSAGE_BYTES_MAX,
+    PING,
+    TEXT,
+    write_close,
+    write_frame,
+)
 
 
 def admit(model: str) -> None:
@@ -97,3 +104,49 @@ def test_what_can_be_read_in_two_ways_or_not_at_all(sent: bytes) -> None:
 def test_what_no_parser_can_read_is_the_upstreams_to_refuse() -> None:
     sent = write_frame(TEXT, b'{"session')
     assert SessionGuard(admit).feed(sent) == (sent, None)
+
+
+PLAIN = (
+    frame(REFUSED[0])
+    + b"\x01\x02{}"  # begins a message
+    + write_frame(PING, b"hi", b"mask")
+    + b"\x80\x80mask"  # and ends it
+    + write_frame(BINARY, bytes(300), b"mask")
+    + b"\xc1\x01x"  # compressed
+)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_passthrough_lets_all_up_and_sees_the_end(size: int) -> None:
+    guard = Unguarded()
+    close = write_frame(0x8, b"\x03\xe8bye", b"mask")
+    sent = PLAIN + close
+    for at in range(0, len(sent), size):
+        piece = sent[at : at + size]
+        assert guard.feed(piece) == (piece, None)
+        ended = at + len(piece) == len(sent)
+        assert guard.closing == (max(len(PLAIN) - at, 0) if ended else None)
+    assert guard.feed(b"more") == (b"more", None)
+    assert guard.closing is None  # it is not among these
+    assert guard.held == 0
+
+
+@pytest.mark.parametrize("sent", [b"\x83\x00", b"\xff" * 100])
+def test_passthrough_lets_up_what_are_no_frames(sent: bytes) -> None:
+    guard = Unguarded()
+    assert guard.feed(sent) == (sent, None)
+    assert guard.feed(write_close(1000, "")) == (write_close(1000, ""), None)
+    assert guard.closing is None
+
+
+def test_passthrough_keeps_nothing_of_a_long_message() -> None:
+    guard = Unguarded()
+    sent = b"\x81\x7f" + (MESSAGE_BYTES_MAX + 1).to_bytes(8)
+    assert guard.feed(sent) == (sent, None)
+    piece = bytes(1 << 20)
+    for _ in range(MESSAGE_BYTES_MAX >> 20):
+        assert guard.feed(piece) == (piece, None)
+    close = write_close(1000, "")
+    assert guard.feed(b"x" + close) == (b"x" + close, None)
+    assert guard.closing == 1
+    assert guard.held == 0

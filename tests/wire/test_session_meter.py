@@ -8,7 +8,7 @@ import pytest
 from proxy.wire import session_meter
 from proxy.wire.session_meter import SessionMeter
 from proxy.wire.usage import RequestShape
-from proxy.wire.websocket_frames import BINARY, TEXT, write_frame
+from proxy.wire.websocket_frames import BINARY, TEXT, write_close, write_frame
 
 
 def text(**message: Any) -> bytes:
@@ -32,6 +32,10 @@ DELTA = text(type="response.output_text.delta", delta="Hi")
 
 def idle(one: SessionMeter) -> bool:
     return one.idle
+
+
+def ended(one: SessionMeter) -> bool:
+    return one.closed
 
 
 def meter() -> SessionMeter:
@@ -130,3 +134,13 @@ def test_what_runs_is_bounded() -> None:
     for number in range(3000):
         one.feed(created(number))
     assert len(one._reader.running) == 1024
+
+
+def test_that_the_upstream_closed_is_told() -> None:
+    one = meter()
+    close = write_close(1011, "")
+    one.feed(created(1) + close[:1])
+    assert not ended(one)
+    one.feed(close[1:])
+    assert ended(one)
+    assert one.running
