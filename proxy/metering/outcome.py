@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -62,6 +63,10 @@ STOPPED_BY_US = frozenset({Ended.CANCELLED, Ended.DRAIN_LIMIT, Ended.SHUTDOWN})
 """Whoever wanted it: the upstream would have gone on."""
 
 
+NOT_METERED: Final = Usage(quantities=(), notes=("unmetered",))
+"""The usage of what has none, or is not known."""
+
+
 def needs_estimate(outcome: Outcome) -> bool:
     """Whether our own count is needed: usage is missing, or the answer broke off before its end."""
     if not outcome.metered or not outcome.estimable or not succeeded(outcome):
@@ -80,7 +85,7 @@ def measure(outcome: Outcome, estimated: Estimated | None) -> Measurement:
     if not succeeded(outcome):
         return _measurement(RequestState.FAILED, _nothing(outcome), outcome)
     if not outcome.metered:
-        return _measurement(RequestState.EXACT, Usage(quantities=(), notes=("unmetered",)), outcome)
+        return _measurement(RequestState.EXACT, NOT_METERED, outcome)
     if not outcome.estimable:
         return _unreported(outcome)
     if estimated is None:

@@ -14,11 +14,12 @@ from proxy.errors import (
 )
 from proxy.http.exchange import Exchange
 from proxy.metering.call import Call
-from proxy.metering.outcome import Ended
+from proxy.metering.outcome import NOT_METERED, Ended
 from proxy.metering.relay import DisconnectPolicy
 from proxy.metering.session_relay import Guard, SessionRelay
 from proxy.metering.session_state import Session, SessionMeans, refused_by_upstream
-from proxy.wire.session_meter import SessionMeter
+from proxy.wire.session_guard import Unguarded
+from proxy.wire.session_meter import SessionMeter, UnreadMeter
 from proxy.wire.usage import RequestShape, SessionUsage
 
 T = TypeVar("T")
@@ -72,7 +73,7 @@ class SessionCaller:
             raise unreached or relay.error or UpstreamClosedError("The upstream gave no answer.")
         if relay.refusal is not None and not exchange.gone:
             exchange.respond(relay.status or 0, session.refused(relay.refusal), relay.body())
-        relay.finish()
+        relay.finish(session.event)
         return measurement
 
     async def _shake_hands(self, call: Call, relay: SessionRelay[T]) -> ProxyError | None:
@@ -133,24 +134,6 @@ class AppendingSession(Session[SessionUsage]):
         await self._end(relay, measurement)
         return self.total(measurement.state, measurement.usage.model)
 
-    async def give_up(self, relay: SessionRelay[SessionUsage]) -> None:
-        """Settle it: what was appended stays, the rest is unknown."""
-        usage = Usage(quantities=(), model=self._model, notes=("abandoned",))
-        abandoned = Measurement(state=RequestState.ABANDONED, usage=usage)
-        settlement = self._means.caller.settlement(self._call, relay.status, abandoned)
-        await self._means.settler.settle(settlement)
-
-    async def _end(self, relay: SessionRelay[SessionUsage], measurement: Measurement) -> None:
-        means = self._means
-        means.fault("session_measured")
-        await means.settler.settle(means.caller.settlement(self._call, relay.status, measurement))
-        means.fault("session_settled")
-
-    @property
-    def _model(self) -> str | None:
-        """The model of the last answer."""
-        return None if self.last is None else self.last.usage.model
-
     def _measure(self) -> Measurement:
         last, unsure = self.last, self.meter.unsure()
         usage = Usage(
@@ -161,3 +144,32 @@ class AppendingSession(Session[SessionUsage]):
         )
         state = RequestState.PARTIAL if unsure else RequestState.EXACT
         return Measurement(state=state, usage=usage, raw=b"" if last is None else last.raw)
+
+
+class UnmeteredSession(Session[None]):
+    """A socket at a path that is not known: one request, without usage."""
+
+    meter: UnreadMeter
+
+    def __init__(self, means: SessionMeans, call: Call) -> None:
+        super().__init__(means, call)
+        self.meter = UnreadMeter()
+        self.guard = Unguarded()
+
+    async def run(self, relay: SessionRelay[None]) -> None:
+        """Relay."""
+        await relay.run(self._keep)
+
+    async def _keep(self, _: None) -> None:
+        """Nothing is told."""
+
+    async def settle(self, relay: SessionRelay[None]) -> Measurement:
+        """Say how it ended."""
+        unmetered = Measurement(state=RequestState.EXACT, usage=NOT_METERED)
+        measurement = refused_by_upstream(relay) or unmetered
+        await self._end(relay, measurement)
+        return measurement
+
+    def event(self, error: ProxyError) -> bytes:  # noqa: ARG002 - others tell it
+        """Write nothing: what is spoken there is not known, only how it is closed."""
+        return b""

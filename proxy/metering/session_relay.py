@@ -15,7 +15,6 @@ from proxy.http.upstream import UpstreamConnection
 from proxy.metering.outcome import Ended
 from proxy.metering.relay import DisconnectPolicy
 from proxy.metering.session_drain import SessionDrain
-from proxy.metering.session_events import error_event
 from proxy.wire.headers import AnswerHead, Headers
 from proxy.wire.session_pieces import SessionPiece
 from proxy.wire.websocket_frames import write_close
@@ -260,15 +259,15 @@ class SessionRelay(Generic[T]):
                 return
             self._flow()
 
-    def finish(self) -> None:
-        """End the client's side: say why, where a message of ours may come."""
+    def finish(self, event: Callable[[ProxyError], bytes]) -> None:
+        """End the client's side: say why, where a message of ours may come, as an ``event``."""
         if self._exchange.gone or self._exchange.answered:
             return
         if self._leaving:
             self._take_leave()
         elif self._farewell is not None and (self._cut_short or self._meter.idle):
             code, error = self._farewell
-            self._exchange.write_raw(error_event(error) + write_close(code, error.message))
+            self._exchange.write_raw(event(error) + write_close(code, error.message))
         self._exchange.end()
 
     def _keep(self, data: bytes) -> None:

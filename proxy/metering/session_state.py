@@ -11,6 +11,7 @@ from proxy.core.usage import Measurement, Quantity, RequestState, Usage
 from proxy.errors import OverloadedError, ProxyError
 from proxy.ledger.port import APPENDED_FROM, Ledger
 from proxy.metering.call import Call, Caller, Fault, no_fault
+from proxy.metering.session_events import error_event
 from proxy.metering.session_relay import Guard, Meter, SessionRelay
 from proxy.metering.settling import Settler
 from proxy.wire.headers import AnswerHead, Headers, downward
@@ -60,9 +61,28 @@ class Session(ABC, Generic[T]):
     async def settle(self, relay: SessionRelay[T]) -> Measurement:
         """Settle what is left once it has ended; return all that was used, for the log."""
 
-    @abstractmethod
     async def give_up(self, relay: SessionRelay[T]) -> None:
-        """Settle what we fail on: it is as unknown as if this process had died."""
+        """Settle what we fail on: what was appended stays, the rest is as unknown as if we died."""
+        usage = Usage(quantities=(), model=self._model, notes=("abandoned",))
+        abandoned = Measurement(state=RequestState.ABANDONED, usage=usage)
+        settlement = self._means.caller.settlement(self._call, relay.status, abandoned)
+        await self._means.settler.settle(settlement)
+
+    async def _end(self, relay: SessionRelay[T], measurement: Measurement) -> None:
+        """Say how it ended."""
+        means = self._means
+        means.fault("session_measured")
+        await means.settler.settle(means.caller.settlement(self._call, relay.status, measurement))
+        means.fault("session_settled")
+
+    @property
+    def _model(self) -> str | None:
+        """The model of the last answer."""
+        return None if self.last is None else self.last.usage.model
+
+    def event(self, error: ProxyError) -> bytes:
+        """Write why it ends, for its client; before the close frame, which says it, too."""
+        return error_event(error)
 
     def begin(self, head: AnswerHead) -> Headers:
         """Return the headers of the 101 for the client."""

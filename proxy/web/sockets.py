@@ -10,7 +10,7 @@ from proxy.errors import BadRequestError
 from proxy.http.exchange import Exchange
 from proxy.metering.call import Call
 from proxy.metering.finishing import Finisher
-from proxy.metering.session import AppendingSession, SessionCaller
+from proxy.metering.session import AppendingSession, SessionCaller, UnmeteredSession
 from proxy.metering.session_relay import Guard
 from proxy.metering.turn_session import TurnRules, TurnSession
 from proxy.metering.upstreams import Upstream, Upstreams
@@ -40,7 +40,10 @@ class Visit:
 
 
 class Sockets:
-    """Has sockets carried that are metered, and in managed mode guarded."""
+    """Has sockets carried: metered, and in managed mode guarded.
+
+    Passthrough carries those at unknown paths, too, as it does with requests: not metered.
+    """
 
     def __init__(
         self,
@@ -62,13 +65,13 @@ class Sockets:
         self._clock_us = clock_us
 
     def take(self, head: RequestHead, endpoint: Endpoint | None) -> bool:
-        """Tell whether a request that wants an upgrade is for a socket that is open here."""
-        return (
-            endpoint is not None
-            and endpoint.socket
-            and (endpoint.managed or not self._managed)
-            and is_websocket(head)
-        )
+        """Tell whether a request that wants an upgrade is for a socket that is open here.
+
+        What is known to be no socket is served as the request that it is.
+        """
+        if endpoint is None:
+            return not self._managed and is_websocket(head)
+        return endpoint.socket and (endpoint.managed or not self._managed) and is_websocket(head)
 
     async def carry(
         self, exchange: Exchange, endpoint: Endpoint | None, visit: Visit
@@ -94,7 +97,7 @@ class Sockets:
             endpoint=endpoint,
             upstream=upstream,
             model=model,
-            head=self._upward(upstream, head, visit.query, model),
+            head=self._upward(upstream, head, visit.query, model, metered=endpoint is not None),
             body=b"",
             body_bytes=0,
             managed=self._managed,
@@ -103,6 +106,9 @@ class Sockets:
         if call.has_turns:
             turns = TurnSession(self._sessions.means, call, self._rules(visit, upstream))
             return model, await self._sessions.carry(exchange, call, turns)
+        if endpoint is None:
+            unmetered = UnmeteredSession(self._sessions.means, call)
+            return model, await self._sessions.carry(exchange, call, unmetered)
         guard: Guard = Unguarded()
         if self._managed:
             guard = SessionGuard(lambda name: self._gate.admit(visit.key, name))
@@ -133,9 +139,11 @@ class Sockets:
             clock_us=self._clock_us,
         )
 
-    def _upward(self, upstream: Upstream, head: RequestHead, query: str, model: str) -> bytes:
+    def _upward(
+        self, upstream: Upstream, head: RequestHead, query: str, model: str, *, metered: bool
+    ) -> bytes:
         target = upstream.target(head.path, query, model)
         host = (b"Host", upstream.pool.origin.authority)
-        headers = handshake_upward(head, credentials=upstream.credentials)
+        headers = handshake_upward(head, credentials=upstream.credentials, metered=metered)
         lines = b"".join([b"%b: %b\r\n" % pair for pair in (host, *headers)])
         return f"GET {target} HTTP/1.1\r\n".encode("latin-1") + lines + b"\r\n"

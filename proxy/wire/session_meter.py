@@ -4,6 +4,7 @@ from typing import Final
 
 from proxy.wire.session_pieces import SessionCutter, SessionPiece
 from proxy.wire.usage import RequestShape, SessionReader, SessionUsage
+from proxy.wire.websocket_frames import FrameReader
 
 REMEMBERED: Final = 10_000
 """How many answers' ids are remembered, to count none of them twice."""
@@ -58,3 +59,27 @@ class SessionMeter:
             (self._reader.unreported, "an answer reported no usage"),
         )
         return (*(note for seen, note in found if seen), *self._cutter.unsure())
+
+
+class UnreadMeter:
+    """Lets what an upstream sends go on, frames or not, and reads none of it: no answer runs."""
+
+    running: Final = False
+
+    def __init__(self) -> None:
+        self._frames = FrameReader(frozenset())
+
+    def feed(self, data: bytes) -> list[SessionPiece[None]]:
+        """Take bytes; return the same."""
+        self._frames.feed(data)
+        return [SessionPiece(data, None)]
+
+    @property
+    def idle(self) -> bool:
+        """Whether what came ends with a message, so that one of ours may follow."""
+        return self._frames.idle
+
+    @property
+    def closed(self) -> bool:
+        """Whether the upstream has said that it closes."""
+        return self._frames.closing is not None

@@ -24,6 +24,7 @@ def is_websocket(head: RequestHead) -> bool:
     """Tell whether a request asks for a WebSocket, and brings nothing else."""
     return (
         head.upgrade
+        and head.method == "GET"
         and head.fields.get(b"upgrade", b"").lower() == b"websocket"
         and not head.content_length
         and not head.length_unknown
@@ -64,14 +65,15 @@ def model_asked(query: str, *, strict: bool, needed: bool = True) -> str:
     return names[0] if names else ""
 
 
-def handshake_upward(head: RequestHead, *, credentials: Headers | None) -> Headers:
+def handshake_upward(head: RequestHead, *, credentials: Headers | None, metered: bool) -> Headers:
     """Return the handshake's headers to send upstream, without Host.
 
-    Extensions are not offered: permessage-deflate would hide the usage, and the client can't
-    tell, because a server need not take what it is offered.
+    Extensions are not offered where a socket is ``metered``: permessage-deflate would hide the
+    usage, and the client can't tell, because a server need not take what it is offered.
     """
     kept = upward(head, credentials=credentials, edited=False)
-    kept = [pair for pair in kept if pair[0].lower() != _EXTENSIONS]
+    if metered:
+        kept = [pair for pair in kept if pair[0].lower() != _EXTENSIONS]
     if credentials is not None:
         offered = [item for item in _offered(kept) if not item.startswith(_SECRETS)]
         kept = [pair for pair in kept if pair[0].lower() != _PROTOCOL]

@@ -34,12 +34,11 @@ class Socket:
 
 
 class SocketUpstream:
-    """``async with`` it: sockets at ``/v1/realtime`` and ``/v1/responses``."""
+    """``async with`` it: sockets at every path under ``/v1``."""
 
     def __init__(self) -> None:
         app = web.Application()
-        for path in ("/v1/realtime", "/v1/responses"):
-            app.router.add_get(path, self._serve)
+        app.router.add_get("/v1/{path:.+}", self._serve)
         self._server = TestServer(app)
         self.script: Script = answer_each
         self.refuse: web.Response | None = None

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from proxy.wire import session_meter
-from proxy.wire.session_meter import SessionMeter
+from proxy.wire.session_meter import SessionMeter, UnreadMeter
 from proxy.wire.usage import RequestShape
 from proxy.wire.websocket_frames import BINARY, TEXT, write_close, write_frame
 
@@ -30,11 +30,11 @@ def done(number: int | None, status: str = "completed", *, used: bool = True) ->
 DELTA = text(type="response.output_text.delta", delta="Hi")
 
 
-def idle(one: SessionMeter) -> bool:
+def idle(one: SessionMeter | UnreadMeter) -> bool:
     return one.idle
 
 
-def ended(one: SessionMeter) -> bool:
+def ended(one: SessionMeter | UnreadMeter) -> bool:
     return one.closed
 
 
@@ -144,3 +144,21 @@ def test_that_the_upstream_closed_is_told() -> None:
     one.feed(close[1:])
     assert ended(one)
     assert one.running
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_what_is_not_metered_is_not_read(size: int) -> None:
+    one = UnreadMeter()
+    sent = created(1) + done(1) + write_close(1000, "")
+    for at in range(0, len(sent), size):
+        piece = sent[at : at + size]
+        assert one.feed(piece) == [(piece, None)]
+        assert ended(one) == (at + size >= len(sent))
+        assert not one.running
+    assert idle(one)
+
+
+def test_what_are_no_frames_goes_on_where_nothing_is_metered() -> None:
+    one = UnreadMeter()
+    assert one.feed(b"\x83\x00") == [(b"\x83\x00", None)]
+    assert not idle(one)

@@ -25,11 +25,14 @@ OFFER = (b"Sec-WebSocket-Protocol", PROTOCOLS)
 
 
 def head(
-    *headers: tuple[bytes, bytes], upgrade: bool = True, length: int | None = None
+    *headers: tuple[bytes, bytes],
+    upgrade: bool = True,
+    length: int | None = None,
+    method: str = "GET",
 ) -> RequestHead:
     pairs = [*UPGRADE, *headers]
     return RequestHead(
-        method="GET",
+        method=method,
         path="/v1/realtime",
         query="",
         headers=pairs,
@@ -45,6 +48,7 @@ def test_what_is_a_websocket() -> None:
     assert not is_websocket(head(upgrade=False))
     assert not is_websocket(head((b"Upgrade", b"h2c")))
     assert not is_websocket(head(length=3))
+    assert not is_websocket(head(method="POST"))
 
 
 def test_a_key_among_the_subprotocols() -> None:
@@ -55,7 +59,9 @@ def test_a_key_among_the_subprotocols() -> None:
 
 
 def test_passthrough_sends_all_but_extensions() -> None:
-    up = handshake_upward(head(OFFER, (b"Authorization", b"Bearer sk")), credentials=None)
+    up = handshake_upward(
+        head(OFFER, (b"Authorization", b"Bearer sk")), credentials=None, metered=True
+    )
     assert up == [
         *UPGRADE[3:5],
         OFFER,
@@ -65,9 +71,17 @@ def test_passthrough_sends_all_but_extensions() -> None:
     ]
 
 
+def test_what_is_not_metered_keeps_its_extensions() -> None:
+    assert handshake_upward(head(), credentials=None, metered=False) == [
+        *UPGRADE[3:],
+        (b"Connection", b"Upgrade"),
+        (b"Upgrade", b"websocket"),
+    ]
+
+
 def test_managed_mode_sends_no_secret() -> None:
     ours = (b"Authorization", b"Bearer ours")
-    up = handshake_upward(head(OFFER, (b"api-key", b"wb")), credentials=[ours])
+    up = handshake_upward(head(OFFER, (b"api-key", b"wb")), credentials=[ours], metered=True)
     assert up == [
         *UPGRADE[3:5],
         ours,
@@ -75,7 +89,8 @@ def test_managed_mode_sends_no_secret() -> None:
         (b"Connection", b"Upgrade"),
         (b"Upgrade", b"websocket"),
     ]
-    only = handshake_upward(head((OFFER[0], b"openai-insecure-api-key.x")), credentials=[])
+    offer = (OFFER[0], b"openai-insecure-api-key.x")
+    only = handshake_upward(head(offer), credentials=[], metered=True)
     assert not any(name.lower() == b"sec-websocket-protocol" for name, _ in only)
 
 
