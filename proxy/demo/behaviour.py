@@ -27,7 +27,7 @@ class Behaviour:
     usage: bool = True
     """Whether usage is reported where it is due."""
     usage_everywhere: bool = False
-    """Running usage on every chunk, as some servers do."""
+    """Running usage on every chunk, and a last chunk of it, whether it was asked for or not."""
     options: bool = True
     """Whether ``stream_options`` is known, or refused with 400."""
     compress: bool = True

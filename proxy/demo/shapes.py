@@ -48,7 +48,7 @@ def model_body(name: str) -> dict[str, Any]:
 
 def events(asked: dict[str, Any], how: Behaviour, answer: Answer) -> Iterator[bytes]:
     """Yield each event when it is generated: the truth counts what was, not what will be."""
-    wanted = bool((asked.get("stream_options") or {}).get("include_usage"))
+    wanted = bool((asked.get("stream_options") or {}).get("include_usage")) or how.usage_everywhere
     null = {"usage": None} if wanted and how.usage else {}
     base = _base(asked, answer, "chat.completion.chunk")
     for index in range(choice_count(asked)):
@@ -57,7 +57,8 @@ def events(asked: dict[str, Any], how: Behaviour, answer: Answer) -> Iterator[by
             usage = {"usage": usage_body(answer)} if how.usage_everywhere else null
             yield event_bytes(base | usage | {"choices": [_choice(index, delta)], **_PADDING})
         reason = "tool_calls" if _wants_tool(asked) else "stop"
-        yield event_bytes(base | {"choices": [_choice(index, {}, reason)]} | null | _PADDING)
+        usage = {"usage": usage_body(answer)} if how.usage_everywhere else null
+        yield event_bytes(base | {"choices": [_choice(index, {}, reason)]} | usage | _PADDING)
     settle(answer, how)
     if wanted and how.usage:
         answer.usage_reported = True

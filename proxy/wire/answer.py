@@ -12,7 +12,7 @@ from proxy.wire.endpoints import Endpoint
 from proxy.wire.injected import without_null_usage
 from proxy.wire.plain_chunk import PlainChunks
 from proxy.wire.sse import FrameSplitter, payload
-from proxy.wire.usage import UsageReader, is_injected_usage_chunk
+from proxy.wire.usage import UsageReader, is_injected_usage_chunk, is_running_usage_chunk
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """The largest answer body that is kept to be read for usage."""
@@ -87,13 +87,17 @@ class BodyMeter:
 
 
 class StreamMeter:
-    """Server-sent events, as they pass; ``hide`` takes out the usage that we asked for."""
+    """Server-sent events, as they pass; ``hide`` takes out the usage that we asked for.
+
+    It stops hiding where the upstream turns out to report running usage of its own accord.
+    """
 
     __slots__ = (
         "_answers",
         "_between_frames",
         "_completes",
         "_decoder",
+        "_edits",
         "_held",
         "_hide",
         "_introduced",
@@ -115,7 +119,7 @@ class StreamMeter:
         self._completes = endpoint.completes
         self._usage = usage
         self._answers = answers
-        self._hide = hide
+        self._hide = self._edits = hide
         self._decoder = decoder
         self._splitter = FrameSplitter()
         self._held: list[bytes] = []
@@ -156,7 +160,7 @@ class StreamMeter:
         """Relay compressed bytes as they are, reading a decoded copy (only edited ones differ)."""
         assert self._decoder is not None  # noqa: S101 - the caller has looked
         plain = self._decoder.feed(data)
-        if self._hide:
+        if self._edits:  # and not what is hidden now: plain once, plain to the end
             return self._feed_decoded(plain)
         completed = self.completed
         for frame in () if completed else self._splitter.feed(plain):
@@ -185,7 +189,14 @@ class StreamMeter:
         if b'"choices":[]' in frame and is_injected_usage_chunk(data):
             return b""
         edited = without_null_usage(frame)
-        return b"" if edited is frame and is_injected_usage_chunk(data) else edited
+        if edited is not frame:
+            return edited
+        if is_injected_usage_chunk(data):
+            return b""
+        if is_running_usage_chunk(data):
+            self._hide = False
+            self._plain.stop_hiding()
+        return frame
 
     def _read(self, frame: bytes) -> bytes:
         name, data = payload(frame)
@@ -199,12 +210,13 @@ class StreamMeter:
     def finish(self) -> None:
         """Read what is left: a last frame without its empty line, and the text."""
         rest = self._splitter.flush()
-        if rest:
-            data = self._read(rest)
-            if self._decoder is None or self._hide:
-                hidden = self._hide and is_injected_usage_chunk(data)
-                if not hidden:
-                    self._held.append(without_null_usage(rest) if self._hide else rest)
+        if not rest:
+            return
+        data = self._read(rest)
+        if self._hide and b'"usage"' in rest:
+            rest = self._without_usage(rest, data)
+        if self._decoder is None or self._edits:
+            self._held.append(rest)
 
     def take_held(self) -> bytes:
         """Return the completing event and what came after it."""

@@ -66,6 +66,10 @@ class PlainChunks:
                 return data[:at] + data[end:]
         return data
 
+    def stop_hiding(self) -> None:
+        """Let usage pass from now on."""
+        self._hide = False
+
     def _learn(self, data: bytes) -> re.Match[bytes] | None:
         """Match the whole frame, and remember what is before its text."""
         if not self._misses_left:

@@ -126,6 +126,25 @@ def test_a_stream_crosses_with_usage_only_where_it_was_asked_for(
     crossing.check(exact=1)
 
 
+@pytest.mark.parametrize("declines", [False, True])
+def test_running_usage_that_nobody_asked_for_is_shown_to_its_end(
+    crossing: Crossing, client: OpenAI, declines: bool
+) -> None:
+    options: Any = {"stream_options": {"include_usage": False}} if declines else {}
+    chunks = list(
+        client.chat.completions.create(
+            model="gpt-4o",
+            messages=MESSAGES,
+            stream=True,
+            extra_headers=script("usage-everywhere"),
+            **options,
+        )
+    )
+    assert all(chunk.usage is not None for chunk in chunks)
+    assert [bool(chunk.choices) for chunk in chunks] == [True] * 7 + [False]
+    crossing.check(exact=1)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_tools_are_called_and_answered(crossing: Crossing, client: OpenAI, stream: bool) -> None:
     name, arguments = "", ""

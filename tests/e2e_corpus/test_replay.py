@@ -62,13 +62,25 @@ def test_every_body_arrives_as_it_was_sent(crossings: list[Crossing]) -> None:
 
 
 def wanted(stream: bytes) -> Iterator[bytes]:
-    """The events of a stream without what ``include_usage`` adds to it, as simply as can be."""
+    """The events of a stream without what ``include_usage`` adds to it, as simply as can be.
+
+    The record's client did not ask, so its stream is what the provider sends unasked: running
+    usage there is the provider's own way, and nothing is taken out from there on. A chunk of
+    usage alone is taken out even so: an answer to the question looks no different.
+    """
+    shown = False
     for event in _EVENT.split(stream):
         data = re.search(rb"^data: ?(\{.*\})\s*$", event, re.MULTILINE)
         if data is None or b'"usage"' not in event:
             yield event
             continue
         members = json.loads(data[1])
+        choices = members.get("choices") or []
+        finished = any(choice.get("finish_reason") for choice in choices)
+        shown = shown or bool(choices and members.get("usage") is not None and not finished)
+        if shown:
+            yield event
+            continue
         if members.get("choices") == [] and members.get("usage") is not None:
             continue
         null = "usage" in members and members["usage"] is None

@@ -150,12 +150,6 @@ def test_what_the_option_did_not_add_stays(chunk: bytes) -> None:
     assert cross([body], hide=True).whole == body
 
 
-def test_usage_beside_choices_is_no_reason_to_show_the_chunk_that_was_added() -> None:
-    beside = b'data: {"choices":[{"delta":{}}],"usage":{"prompt_tokens":1}}\n\n'
-    added = b'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n'
-    assert cross([beside + added + DONE + b"\n\n"], hide=True).passed == beside
-
-
 COMPLETING = [
     (CHAT_COMPLETIONS, b"data: [DONE]\n\n"),
     (CHAT_COMPLETIONS, b"data:[DONE]\r\n\r\n"),

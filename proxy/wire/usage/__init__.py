@@ -12,7 +12,7 @@ Five steps, a file each:
 To add a dialect is to add a row to ``vocabulary`` or ``splitting``, and a recording.
 """
 
-from proxy.wire.usage.finding import is_injected_usage_chunk
+from proxy.wire.usage.finding import is_injected_usage_chunk, is_running_usage_chunk
 from proxy.wire.usage.reader import UsageReader
 from proxy.wire.usage.sessions import SessionReader, SessionUsage
 from proxy.wire.usage.shape import RequestShape
@@ -23,4 +23,5 @@ __all__ = [
     "SessionUsage",
     "UsageReader",
     "is_injected_usage_chunk",
+    "is_running_usage_chunk",
 ]

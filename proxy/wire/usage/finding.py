@@ -192,10 +192,34 @@ def is_injected_usage_chunk(data: bytes) -> bool:
 
     Empty choices alone are not enough: Azure's first chunk has them, beside prompt filters.
     """
+    chunk = _usage_chunk(data)
+    return chunk is not None and chunk.choices == []
+
+
+def is_running_usage_chunk(data: bytes) -> bool:
+    """Tell whether a chunk has usage beside choices that have not finished: so far.
+
+    The finish chunk's does not count: Groq reports usage there whether it is asked for or not,
+    and adds the chunk without choices only where it is.
+    """
+    chunk = _usage_chunk(data)
+    return (
+        chunk is not None
+        and bool(chunk.choices)
+        and not any(_finished(choice) for choice in chunk.choices or ())
+    )
+
+
+def _usage_chunk(data: bytes) -> _UsageChunk | None:
+    """Read a chunk, if it has usage."""
     if _USAGE not in data:
-        return False
+        return None
     try:
         chunk = _USAGE_CHUNK.decode(data)
     except _BROKEN:
-        return False
-    return chunk.choices == [] and is_given(chunk.usage)
+        return None
+    return chunk if is_given(chunk.usage) else None
+
+
+def _finished(choice: object) -> bool:
+    return isinstance(choice, dict) and choice.get("finish_reason") is not None
