@@ -28,6 +28,10 @@ class Behaviour:
     """Whether usage is reported where it is due."""
     usage_everywhere: bool = False
     """Running usage on every chunk, and a last chunk of it, whether it was asked for or not."""
+    moves: bool = False
+    """The fingerprint on finish chunks alone, or else on the usage chunk alone, as vLLM has it."""
+    timings: bool = False
+    """Timings on the last chunk, whichever that is, as llama.cpp has them."""
     options: bool = True
     """Whether ``stream_options`` is known, or refused with 400."""
     compress: bool = True

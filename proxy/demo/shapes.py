@@ -33,6 +33,8 @@ _ERRORS = {
     503: ("service_unavailable_error", "server_is_overloaded", "The engine is overloaded."),
 }
 _PADDING = {"obfuscation": "kF3"}
+_BUILD = {"system_fingerprint": "b10499-6d05498"}
+_TIMINGS = {"timings": {"prompt_ms": 9.601, "predicted_ms": 941.5}}
 
 
 def error_body(status: int, message: str | None = None) -> dict[str, Any]:
@@ -49,20 +51,27 @@ def model_body(name: str) -> dict[str, Any]:
 def events(asked: dict[str, Any], how: Behaviour, answer: Answer) -> Iterator[bytes]:
     """Yield each event when it is generated: the truth counts what was, not what will be."""
     wanted = bool((asked.get("stream_options") or {}).get("include_usage")) or how.usage_everywhere
-    null = {"usage": None} if wanted and how.usage else {}
-    base = _base(asked, answer, "chat.completion.chunk")
+    extra = wanted and how.usage
+    null = {"usage": None} if extra else {}
+    base = _base(asked, answer, "chat.completion.chunk") | (_BUILD if how.timings else {})
+    moved = {"system_fingerprint": base.pop("system_fingerprint")} if how.moves else {}
     for index in range(choice_count(asked)):
         for delta in _deltas(asked, how):
             answer.completion_tokens += _delta_tokens(delta)
             usage = {"usage": usage_body(answer)} if how.usage_everywhere else null
             yield event_bytes(base | usage | {"choices": [_choice(index, delta)], **_PADDING})
         reason = "tool_calls" if _wants_tool(asked) else "stop"
+        finish = base | {"choices": [_choice(index, {}, reason)]}
         usage = {"usage": usage_body(answer)} if how.usage_everywhere else null
-        yield event_bytes(base | {"choices": [_choice(index, {}, reason)]} | usage | _PADDING)
+        last = index == choice_count(asked) - 1 and not extra
+        timings = _TIMINGS if how.timings and last else {}
+        yield event_bytes(finish | ({} if extra else moved) | usage | _PADDING | timings)
     settle(answer, how)
-    if wanted and how.usage:
+    if extra:
         answer.usage_reported = True
-        yield event_bytes(base | {"choices": [], "usage": usage_body(answer)} | _PADDING)
+        timings = _TIMINGS if how.timings else {}
+        usage = {"usage": usage_body(answer)}
+        yield event_bytes(base | {"choices": []} | moved | usage | _PADDING | timings)
     yield b"data: [DONE]\n\n"
 
 

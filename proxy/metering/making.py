@@ -130,12 +130,12 @@ class _Noticing:
         self._meter = meter
         self._usage = usage
         self._notice: Callable[[], None] | None = notice
-        self.completed = False
+        self.completed = self.waits = False
 
     def feed(self, data: bytes) -> bytes:
         """Let the meter read a piece."""
         out = self._meter.feed(data)
-        self.completed = self._meter.completed
+        self.completed, self.waits = self._meter.completed, self._meter.waits
         if self._notice is not None and self._usage.object_id is not None:
             notice, self._notice = self._notice, None
             if not self.completed:
@@ -146,6 +146,11 @@ class _Noticing:
         """Let it read what is left."""
         self._meter.finish()
         self.completed = self._meter.completed
+
+    def take_waiting(self) -> bytes:
+        """Return what it kept for the next frame."""
+        self.waits = False
+        return self._meter.take_waiting()
 
     def take_held(self) -> bytes:
         """Return what it held back."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from proxy.errors import ProxyError, UpstreamError
 from proxy.http.exchange import Exchange
@@ -11,6 +12,10 @@ from proxy.metering.drains import Drains
 from proxy.metering.outcome import Ended
 from proxy.wire.answer import AnswerMeter
 from proxy.wire.headers import AnswerHead, Headers
+
+NEXT_FRAME_S: Final = 1.0
+"""How long what waits for the next frame is kept. That follows at once wherever it matters: the
+servers that need it (usage-formats.md, section 3) write the two together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +48,7 @@ class Relay:
         "_head",
         "_last",
         "_loop",
+        "_patience",
         "_policy",
         "_released",
         "_remaining",
@@ -63,6 +69,7 @@ class Relay:
         self._begin = begin
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._patience: asyncio.TimerHandle | None = None
         self._head = b""
         self._framed = False
         self._remaining: int | None = None
@@ -114,6 +121,8 @@ class Relay:
             if self._head:
                 self._start()
             exchange.write(out)
+        if meter.waits or self._patience is not None:
+            self._wait(again=meter.waits)
         if meter.completed:
             if self._released:
                 self._release_held()
@@ -224,6 +233,20 @@ class Relay:
             head, self._head = self._head, b""
             self._exchange.start(head, status=self.status or 0, framed=self._framed)
 
+    def _wait(self, *, again: bool) -> None:
+        """Have what waits for the next frame go on without it, in a while."""
+        if self._patience is not None:
+            self._patience.cancel()
+        self._patience = self._loop.call_later(NEXT_FRAME_S, self._go_on) if again else None
+
+    def _go_on(self) -> None:
+        """Let the client have what waits for a frame that is late, or will not come."""
+        self._wait(again=False)
+        out = b"" if self.meter is None else self.meter.take_waiting()
+        if out and not (self._exchange.gone or self._exchange.answered):
+            self._start()
+            self._exchange.write(out)
+
     def _release_held(self) -> None:
         assert self.meter is not None  # noqa: S101 - only an answer has something held
         self._start()
@@ -241,6 +264,7 @@ class Relay:
             return
         self.ended = ended
         self.connection = None
+        self._go_on()
         if self._timer is not None:
             self._timer.cancel()
             if self._policy.drains is not None:

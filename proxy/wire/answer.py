@@ -2,14 +2,15 @@
 
 ``feed`` returns what may be relayed now. The *completing event* (what makes an SDK return) and
 all that follows it are held until the settlement is durable; ``take_held`` gives them out.
+A frame that the next one may change ``waits`` for it; ``take_waiting`` gives it out as it is.
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxy.wire.answers import TEXT_MAX, AnswerReader
 from proxy.wire.decoding import Decoder
 from proxy.wire.endpoints import Endpoint
-from proxy.wire.injected import without_null_usage
+from proxy.wire.injected import FINGERPRINT, may_lack_moved, with_moved, without_null_usage
 from proxy.wire.plain_chunk import PlainChunks
 from proxy.wire.sse import FrameSplitter, payload
 from proxy.wire.usage import UsageReader, is_injected_usage_chunk, is_running_usage_chunk
@@ -17,18 +18,26 @@ from proxy.wire.usage import UsageReader, is_injected_usage_chunk, is_running_us
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """The largest answer body that is kept to be read for usage."""
 
+MAX_WAITING: Final = 128
+"""So many finish chunks wait in a row: as many as OpenAI gives choices."""
+
 
 class AnswerMeter(Protocol):
     """One answer's body, as it passes."""
 
     completed: bool
     """The completing event has been seen: nothing that comes later can change the usage."""
+    waits: bool
+    """Something was kept that could pass, but for what the next frame may tell of it."""
 
     def feed(self, data: bytes) -> bytes:
         """Take a piece of the body; return what the client may have of it now."""
 
     def finish(self) -> None:
         """The body is over: read what is left."""
+
+    def take_waiting(self) -> bytes:
+        """Return what waits for the next frame: that is late, or will not come."""
 
     def take_held(self) -> bytes:
         """Return what was held back, once it may go on."""
@@ -38,6 +47,7 @@ class PassMeter:
     """An answer that can't be metered: it just passes."""
 
     completed = False
+    waits = False
 
     def feed(self, data: bytes) -> bytes:
         """Let it pass."""
@@ -45,6 +55,10 @@ class PassMeter:
 
     def finish(self) -> None:
         """Nothing is left."""
+
+    def take_waiting(self) -> bytes:
+        """Nothing waits."""
+        return b""
 
     def take_held(self) -> bytes:
         """Nothing is held."""
@@ -55,6 +69,7 @@ class BodyMeter:
     """A whole JSON answer: read at its end, from a decoded copy."""
 
     completed = False
+    waits = False
 
     def __init__(self, usage: UsageReader, answers: AnswerReader, decoder: Decoder | None) -> None:
         self._usage = usage
@@ -81,6 +96,10 @@ class BodyMeter:
         if self._usage.usage() is None:
             self._answers.json(body)
 
+    def take_waiting(self) -> bytes:
+        """Nothing waits."""
+        return b""
+
     def take_held(self) -> bytes:
         """Nothing is held here: the end of the body is held by its framing."""
         return b""
@@ -101,10 +120,13 @@ class StreamMeter:
         "_held",
         "_hide",
         "_introduced",
+        "_may_move",
         "_plain",
         "_splitter",
         "_usage",
+        "_waiting",
         "completed",
+        "waits",
     )
 
     def __init__(
@@ -123,10 +145,13 @@ class StreamMeter:
         self._decoder = decoder
         self._splitter = FrameSplitter()
         self._held: list[bytes] = []
+        self._waiting: list[bytes] = []
+        self._may_move = False
         self._plain = PlainChunks(answers.first_texts, hide=hide, room=TEXT_MAX)
         self._introduced = False
         self._between_frames = False
         self.completed = False
+        self.waits = False
 
     def feed(self, data: bytes) -> bytes:
         """Return the frames that may pass, edited where we asked for usage."""
@@ -138,7 +163,10 @@ class StreamMeter:
             return self._feed_encoded(data)
         out = self._feed_decoded(data)
         self._between_frames = (
-            self._introduced and not self.completed and self._splitter.between_frames
+            self._introduced
+            and not self.completed
+            and not self.waits
+            and self._splitter.between_frames
         )
         return out
 
@@ -177,12 +205,22 @@ class StreamMeter:
         if self._introduced and not self.completed:
             out = self._plain.relay(frame)
             if out is not None:
-                return out
+                return self.take_waiting() + out if self.waits else out
         data = b"" if self.completed else self._read(frame)
         if self.completed:
             self._held.append(frame)
+            return self.take_waiting()
+        return self._edited(frame, data) if self._hide else frame
+
+    def _edited(self, frame: bytes, data: bytes) -> bytes:
+        edited = self._without_usage(frame, data) if b'"usage"' in frame else frame
+        if not edited:
+            self._put_back(data)
+        elif self._hide and may_lack_moved(edited) and len(self._waiting) < MAX_WAITING:
+            self._waiting.append(edited)
+            self.waits = True
             return b""
-        return self._without_usage(frame, data) if self._hide and b'"usage"' in frame else frame
+        return self.take_waiting() + edited
 
     def _without_usage(self, frame: bytes, data: bytes) -> bytes:
         # The cheaper question first: only the one chunk that was added has no choices.
@@ -198,10 +236,15 @@ class StreamMeter:
             self._plain.stop_hiding()
         return frame
 
+    def _put_back(self, usage_chunk: bytes) -> None:
+        self._waiting = with_moved(self._waiting, usage_chunk, fingerprint=self._may_move)
+
     def _read(self, frame: bytes) -> bytes:
         name, data = payload(frame)
         if data:
-            self._introduced = True
+            if not self._introduced:
+                self._introduced = True
+                self._may_move = FINGERPRINT not in data
             self._usage.event(data, name)
             self.completed = self._completes(data, name)
             self._answers.event(data)
@@ -215,8 +258,19 @@ class StreamMeter:
         data = self._read(rest)
         if self._hide and b'"usage"' in rest:
             rest = self._without_usage(rest, data)
+            if not rest:
+                self._put_back(data)
         if self._decoder is None or self._edits:
             self._held.append(rest)
+
+    def take_waiting(self) -> bytes:
+        """Return the finish chunks that wait for a usage chunk."""
+        if not self.waits:
+            return b""
+        waiting = b"".join(self._waiting)
+        self._waiting.clear()
+        self.waits = False
+        return waiting
 
     def take_held(self) -> bytes:
         """Return the completing event and what came after it."""

@@ -126,6 +126,25 @@ def test_a_stream_crosses_with_usage_only_where_it_was_asked_for(
     crossing.check(exact=1)
 
 
+@pytest.mark.parametrize(
+    ("how", "fingerprints"),
+    [("moves", [None] * 6 + ["fp_demo"]), ("timings", ["b10499-6d05498"] * 7)],
+)
+def test_the_last_chunk_that_the_client_gets_is_the_upstreams_last(
+    crossing: Crossing, client: OpenAI, how: str, fingerprints: list[str | None]
+) -> None:
+    """vLLM's fingerprint and llama.cpp's timings are on the chunk without choices, if it comes."""
+    stream = client.chat.completions.create(
+        model="gpt-4o", messages=MESSAGES, stream=True, extra_headers=script(how)
+    )
+    chunks = list(stream)
+    assert [chunk.system_fingerprint for chunk in chunks] == fingerprints
+    timed = [chunk.model_extra or {} for chunk in chunks]
+    assert ["timings" in extra for extra in timed] == [False] * 6 + [how == "timings"]
+    assert chunks[-1].choices[0].finish_reason == "stop"
+    crossing.check(exact=1)
+
+
 @pytest.mark.parametrize("declines", [False, True])
 def test_running_usage_that_nobody_asked_for_is_shown_to_its_end(
     crossing: Crossing, client: OpenAI, declines: bool

@@ -70,6 +70,43 @@ CHATS = [
 ]
 
 
+TOOLS: Any = [{"type": "function", "function": {"name": "weather"}}]
+
+
+@pytest.mark.parametrize(
+    ("how", "members"),
+    [
+        ("moves", {}),
+        ("moves", {"tools": TOOLS}),
+        ("moves,pieces=0", {}),
+        ("moves,gap=0.02", {}),
+        ("moves,usage-everywhere", {"n": 2}),
+        ("moves,no-usage", {}),
+        ("timings", {}),
+        ("timings", {"n": 2, "tools": TOOLS}),
+        ("moves,timings", {}),
+        ("timings,error-after=6", {}),
+    ],
+)
+@pytest.mark.parametrize("options", [ABSENT, ASKED], ids=["hidden", "asked"])
+@pytest.mark.parametrize("encoding", [None, "gzip"])
+def test_members_that_are_on_the_last_chunk_whichever_that_is(
+    scripted: ScriptedThread,
+    managed: ProxyProcess,
+    key: str,
+    options: Any,
+    encoding: str | None,
+    how: str,
+    members: dict[str, Any],
+) -> None:
+    scripted.answers(ChatResponder())
+    headers = {HEADER: how} | ({"Accept-Encoding": encoding} if encoding else {})
+    sent = post(chat(options, **members), headers, key=key)
+    direct, crossed = ask(scripted.port, sent), ask(managed.port, sent)
+    assert crossed.whole
+    assert plain(crossed) == plain(direct)
+
+
 @pytest.mark.parametrize(("options", "encoding", "how"), CHATS)
 def test_a_chat_stream(
     scripted: ScriptedThread,

@@ -15,6 +15,7 @@ from proxy.wire.headers import AnswerHead, Headers, RequestHead
 from proxy.wire.usage import RequestShape, UsageReader
 
 CHUNK = b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n'
+FINISH = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}\n\n'
 DONE = b"data: [DONE]\n\n"
 BODY = b'{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}'

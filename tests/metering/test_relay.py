@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from proxy.metering import relay as relay_module
 from proxy.metering.outcome import Ended
 from tests.metering.crossing import (
     BODY,
@@ -12,6 +13,7 @@ from tests.metering.crossing import (
     CHUNK,
     CHUNKED_HEAD,
     DONE,
+    FINISH,
     HEAD,
     USAGE,
     Crossing,
@@ -254,3 +256,72 @@ async def test_stopping_before_there_is_a_connection() -> None:
     crossing.relay.stop(Ended.UPSTREAM_BROKE)
     assert crossing.measured()
     assert crossing.upstream.events == []
+
+
+async def test_a_finish_chunk_waits_for_the_usage_chunk() -> None:
+    crossing = Crossing(hide=True)
+    crossing.head()
+    crossing.data(CHUNK, FINISH)
+    assert crossing.answered() == [CHUNKED_HEAD + chunked(CHUNK)]
+    crossing.data(USAGE)
+    assert crossing.answered() == [chunked(FINISH)]
+    assert not crossing.measured()
+    crossing.data(DONE)
+    crossing.relay.answer_end()
+    crossing.relay.release()
+    assert crossing.answered() == [chunked(DONE), b"0\r\n\r\n", "finished"]
+
+
+async def test_a_finish_chunk_does_not_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_module, "NEXT_FRAME_S", 0.6)
+    crossing = Crossing(hide=True)
+    crossing.head()
+    crossing.data(FINISH)
+    await asyncio.sleep(0.35)
+    crossing.data(USAGE[:9])  # what comes is no frame yet, but something comes
+    await asyncio.sleep(0.35)
+    assert crossing.answered() == [CHUNKED_HEAD]
+    await asyncio.sleep(0.5)
+    assert crossing.answered() == [chunked(FINISH)]
+    crossing.data(USAGE[9:] + DONE)
+    assert crossing.answered() == []
+    crossing.relay.answer_end()
+    crossing.relay.release()
+    assert crossing.answered() == [chunked(DONE), b"0\r\n\r\n", "finished"]
+
+
+async def test_what_came_in_time_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_module, "NEXT_FRAME_S", 0.02)
+    crossing = Crossing(hide=True)
+    crossing.head()
+    crossing.data(FINISH + b": x\n\n", FINISH, CHUNK)
+    assert crossing.answered() == [
+        CHUNKED_HEAD + chunked(FINISH + b": x\n\n"),
+        chunked(FINISH + CHUNK),
+    ]
+    await asyncio.sleep(0.04)
+    assert crossing.answered() == []
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_broken_stream_has_its_finish_chunk(begun: bool) -> None:
+    crossing = Crossing(hide=True)
+    crossing.head()
+    if begun:
+        crossing.data(CHUNK)
+        assert crossing.answered() == [CHUNKED_HEAD + chunked(CHUNK)]
+    crossing.data(FINISH)
+    crossing.relay.answer_failed(BROKEN)
+    assert crossing.answered() == [(b"" if begun else CHUNKED_HEAD) + chunked(FINISH)]
+    crossing.relay.release()
+    assert crossing.answered() == ["abort"]
+
+
+async def test_a_client_that_left_is_not_written_to() -> None:
+    crossing = Crossing(hide=True)
+    crossing.head()
+    crossing.data(CHUNK + FINISH)
+    crossing.answered()
+    crossing.exchange.lose_client()
+    crossing.relay.answer_failed(BROKEN)
+    assert crossing.answered() == []

@@ -17,7 +17,8 @@ DONE = b"data: [DONE]"
 class Dialect:
     """How one provider writes its chunks.
 
-    ``null`` is written into each chunk where ``{null}`` stands in the templates.
+    ``null`` is written into each chunk where ``{null}`` stands in the templates; ``moved`` where
+    ``{moved}`` stands in the last of them: the usage chunk, or else the chunk ``finish``.
     """
 
     name: str
@@ -25,6 +26,8 @@ class Dialect:
     null: bytes
     usage_chunk: bytes
     first: bytes = b""
+    finish: bytes = b""
+    moved: bytes = b""
     end: bytes = b"\n\n"
     between: bytes = b""
     done: bytes = DONE
@@ -39,13 +42,20 @@ class Dialect:
             for text in (b"Hello", b', \\"usage\\":null}', b"\xc3\xa9\\u00e9")
         ]
         body = b"".join(b"data: " + frame + self.end + self.between for frame in frames)
+        if self.finish:
+            finish = self.finish.replace(b"{null}", null)
+            body += b"data: " + finish.replace(b"{moved}", b"" if asked else self.moved) + self.end
         if asked:
-            body += b"data: " + self.usage_chunk.replace(b"{usage}", USAGE) + self.end
+            chunk = self.usage_chunk.replace(b"{moved}", self.moved)
+            body += b"data: " + chunk.replace(b"{usage}", USAGE) + self.end
         return body + self.done + self.tail if self.done else body
 
 
 _DELTA = b'[{"index":0,"delta":{"content":"{text}"},"finish_reason":null}]'
 _COMPACT = b'{"id":"c1","model":"m","choices":' + _DELTA
+_FINISHED = b'[{"index":0,"delta":{},"finish_reason":"stop"}]'
+_FINISH = b'{"id":"c1","model":"m","choices":' + _FINISHED
+_LLAMA = b'{"choices":%b,"id":"c1","system_fingerprint":"b10499-6d05498","object":"chunk"}'
 _USAGE_CHUNK = b'{"id":"c1","model":"m","choices":[],"usage":{usage}}'
 
 _LAST = Dialect(
@@ -137,6 +147,41 @@ DIALECTS = (
         done=b"",
     ),
     Dialect(
+        name="vllm",
+        chunk=_LAST.chunk,
+        null=b"",
+        finish=_FINISH + b"{moved}}",
+        usage_chunk=b'{"id":"c1","model":"m","choices":[]{moved},"usage":{usage},"metrics":{"x":1}}',
+        moved=b',"system_fingerprint":"vllm-0.12-tp1"',
+    ),
+    Dialect(
+        name="llama.cpp",
+        chunk=_LLAMA % _DELTA,
+        null=b"",
+        finish=_LLAMA.replace(b"}", b"{moved}}") % _FINISHED,
+        usage_chunk=_LLAMA.replace(b"}", b',"usage":{usage}{moved}}') % b"[]",
+        moved=b',"timings":{"prompt_ms":9.6,"x":[{"}":1}]}',
+    ),
+    Dialect(
+        name="moves with spaces, after a null",
+        chunk=_LAST.chunk,
+        null=b', "usage": null',
+        finish=_FINISH + b'{null}{moved}, "obfuscation": "x" }',
+        usage_chunk=b'{"choices": [], "usage": {usage}{moved}, "obfuscation": "y"}',
+        moved=b', "system_fingerprint" : "v1"',
+        end=b"\r\n\r\n",
+        tail=b"\r\n\r\n",
+    ),
+    Dialect(
+        name="moves to the front, without an end",
+        chunk=_LAST.chunk,
+        null=_LAST.null,
+        finish=b"{{moved}" + _FINISH[1:] + b"{null}}",
+        usage_chunk=b'{{moved}"usage":{usage},"choices":[]}',
+        moved=b'"timings":{},',
+        done=b"",
+    ),
+    Dialect(
         name="no last empty line",
         chunk=_LAST.chunk,
         null=_LAST.null,
@@ -174,6 +219,8 @@ def cross(
     meter = StreamMeter(endpoint, usage, answers, hide=hide, decoder=decoder)
     passed = b"".join([meter.feed(piece) for piece in pieces])
     meter.finish()
+    passed += meter.take_waiting()
+    assert not meter.waits
     held = meter.take_held()
     assert meter.take_held() == b""
     return Crossed(passed=passed, held=held, meter=meter, usage=usage, answers=answers)

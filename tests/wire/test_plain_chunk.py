@@ -29,6 +29,7 @@ def crossed(frames: list[bytes], *, hide: bool) -> tuple[bytes, str, object]:
     meter = StreamMeter(CHAT_COMPLETIONS, usage, answers, hide=hide)
     out = b"".join([meter.feed(frame) for frame in [FIRST, *frames]])
     meter.finish()
+    out += meter.take_waiting()
     text = "".join(choice.content for choice in answers.answer().choices)
     return out + meter.take_held(), text, usage.usage()
 
