@@ -25,6 +25,7 @@ _REMEMBERED = 20_000
 _OK = frozenset({101, *range(200, 300)})
 _PLAIN = {state: str(state.value) for state in RequestState}
 """sqlite3 binds plain strings by a short way, and asks around for adapters of any subclass."""
+_FAILED = _PLAIN[RequestState.FAILED]
 _REQUESTS = str(Metric.REQUESTS.value)
 _NOTHING = (None, None)
 
@@ -335,6 +336,9 @@ class Booking:
                 if quantity > LARGEST_QUANTITY:
                     msg = f"A quantity of {quantity} {metric} can't be right: it is not recorded."
                     raise BadRequestError(msg)
+            elif state == _FAILED:
+                priced_by = dimensions.of_failures()
+                by_type = self._series.types(priced_by)
             series_id = by_type.get((metric, kind))
             if series_id is None:
                 series_id = self._series.intern(connection, priced_by, metric, kind)

@@ -31,6 +31,14 @@ class Dimensions(NamedTuple):
             return self if context_class is None else self._replace(context_class=context_class)
         return self._replace(model=model, model_requested="", context_class=context_class or "")
 
+    def of_failures(self) -> Self:
+        """Return those of requests that failed: what costs nothing may choose no names, either.
+
+        Otherwise it would be free to use up all that a segment may have. What the request was for
+        is told by its row.
+        """
+        return self._replace(model="", model_requested="", service_tier="", context_class="")
+
 
 Types = dict[tuple[str, str], int]
 """Series by (metric, type) within one :class:`Dimensions`."""
@@ -53,7 +61,10 @@ class SeriesNumbers:
         if types is None:
             if self._count > _REMEMBERED:
                 self.forget()
-            types = self._known[dimensions] = {}
+            types = {}
+            if all(len(text) <= DIMENSION_LENGTH for text in dimensions[1:]):
+                self._known[dimensions] = types
+                self._count += 1
         return types
 
     def forget(self) -> None:
@@ -73,8 +84,9 @@ class SeriesNumbers:
             number = _find(connection, row)
         if number is None:
             number = _make(connection, row)
-        self.types(dimensions)[metric, kind] = number
-        self._count += 1
+        if len(kind) <= DIMENSION_LENGTH:
+            self.types(dimensions)[metric, kind] = number
+            self._count += 1
         return number
 
     def _full(self, connection: sqlite3.Connection, segment_id: int) -> bool:
