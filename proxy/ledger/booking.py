@@ -11,7 +11,7 @@ from proxy.ledger import appending, statements
 from proxy.ledger.deferred import register
 from proxy.ledger.identities import Identities, Owner
 from proxy.ledger.late import note_late
-from proxy.ledger.limit_owners import LimitedOwner
+from proxy.ledger.limit_owners import LedgerBook, LimitedOwner
 from proxy.ledger.limiting import Booked, EventRow, Limiting
 from proxy.ledger.port import ADMITTED, Admission, OpenCall, Refusal, Settlement
 from proxy.ledger.rows import read_sequence
@@ -54,9 +54,10 @@ class Booking:
     def __init__(self, worker_id: int) -> None:
         self._worker_id = worker_id
         self._identities = Identities()
-        self._series = SeriesNumbers()
+        book = LedgerBook()
+        self._series = SeriesNumbers(book)
         self._last_used: dict[int, int] = {}
-        self._limiting = Limiting()
+        self._limiting = Limiting(book)
 
     def forget(self) -> None:
         """Forget what was learnt in a transaction that is rolled back."""
@@ -100,6 +101,7 @@ class Booking:
         """Learn the configuration anew."""
         self._identities.refresh(connection)
         self._limiting.refresh(connection)
+        self._series.refresh()
 
     def _decide(
         self, connection: sqlite3.Connection, calls: Sequence[OpenCall]

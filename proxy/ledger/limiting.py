@@ -56,9 +56,9 @@ class _Row(NamedTuple):
 class Limiting:
     """The limits' side of a transaction; ``anyone`` tells whether there is any limit at all."""
 
-    def __init__(self) -> None:
+    def __init__(self, book: LedgerBook) -> None:
         self.anyone = False
-        self._book = LedgerBook()
+        self._book = book
         self._prices = SeriesPrices(self._book)
         self._owners = Owners(self._book)
         self._accounts = Accounts(self._book)

@@ -3,10 +3,15 @@
 import sqlite3
 from typing import NamedTuple, Self
 
-SERIES_PER_SEGMENT = 2_000
-"""Clients choose model names, so their number needs a bound; more become ``OTHER_MODEL``."""
+from proxy.core.folding import Named, folded
+from proxy.ledger.limit_owners import LedgerBook
 
-OTHER_MODEL = "other"
+SERIES_PER_SEGMENT = 2_000
+"""Clients choose model names, so their number needs a bound; more are counted as what prices them.
+
+See :mod:`proxy.core.folding`: those come on top, as many as the price book has words.
+"""
+
 DIMENSION_LENGTH = 200
 _REMEMBERED = 50_000
 
@@ -40,6 +45,9 @@ class Dimensions(NamedTuple):
         return self._replace(model="", model_requested="", service_tier="", context_class="")
 
 
+_Row = tuple[int, str, str, str, str, str, str, str]
+"""A series: its dimensions, metric and type."""
+
 Types = dict[tuple[str, str], int]
 """Series by (metric, type) within one :class:`Dimensions`."""
 
@@ -50,10 +58,11 @@ class SeriesNumbers:
     What was learnt in a transaction that was rolled back must be forgotten: :meth:`forget`.
     """
 
-    def __init__(self, limit: int = SERIES_PER_SEGMENT) -> None:
-        self._limit = limit
+    def __init__(self, book: LedgerBook) -> None:
+        self._book = book
         self._known: dict[Dimensions, Types] = {}
         self._count = 0
+        self._folded = False
 
     def types(self, dimensions: Dimensions) -> Types:
         """Return the series known for the dimensions; fill it by :meth:`intern`."""
@@ -71,16 +80,23 @@ class SeriesNumbers:
         """Forget every number."""
         self._known = {}
         self._count = 0
+        self._folded = False
+
+    def refresh(self) -> None:
+        """Forget what was folded by a price book that may be another one now."""
+        if self._folded:
+            self.forget()
 
     def intern(
         self, connection: sqlite3.Connection, dimensions: Dimensions, metric: str, kind: str
     ) -> int:
-        """Return the series' number, making it where it is new, or the overflow series'."""
+        """Return the series' number, making it where it is new; fold it where there are enough."""
         bounded = Dimensions(dimensions[0], *(text[:DIMENSION_LENGTH] for text in dimensions[1:]))
         row = (*bounded, str(metric), str(kind)[:DIMENSION_LENGTH])
         number = _find(connection, row)
         if number is None and self._full(connection, bounded.segment_id):
-            row = (row[0], OTHER_MODEL, OTHER_MODEL, *row[3:])
+            self._folded = True
+            row = self._fold(bounded, *row[6:])
             number = _find(connection, row)
         if number is None:
             number = _make(connection, row)
@@ -89,15 +105,20 @@ class SeriesNumbers:
             self._count += 1
         return number
 
+    def _fold(self, of: Dimensions, metric: str, kind: str) -> _Row:
+        named = Named(of.model, of.model_requested, of.service_tier, kind)
+        model, requested, tier, kind = folded(self._book.book, named)
+        return (of.segment_id, model, requested, tier, of.context_class, of.source, metric, kind)
+
     def _full(self, connection: sqlite3.Connection, segment_id: int) -> bool:
         (count,) = connection.execute(
             "SELECT count(*) FROM (SELECT 1 FROM series WHERE segment_id = ? LIMIT ?)",
-            (segment_id, self._limit),
+            (segment_id, SERIES_PER_SEGMENT),
         ).fetchone()
-        return bool(count >= self._limit)
+        return bool(count >= SERIES_PER_SEGMENT)
 
 
-def _find(connection: sqlite3.Connection, row: tuple[object, ...]) -> int | None:
+def _find(connection: sqlite3.Connection, row: _Row) -> int | None:
     found = connection.execute(
         "SELECT id FROM series WHERE segment_id = ? AND model = ? AND model_requested = ?"
         " AND service_tier = ? AND context_class = ? AND source = ? AND metric = ? AND type = ?",
@@ -106,7 +127,7 @@ def _find(connection: sqlite3.Connection, row: tuple[object, ...]) -> int | None
     return found and int(found[0])
 
 
-def _make(connection: sqlite3.Connection, row: tuple[object, ...]) -> int:
+def _make(connection: sqlite3.Connection, row: _Row) -> int:
     made = connection.execute(
         "INSERT INTO series (segment_id, model, model_requested, service_tier, context_class,"
         " source, metric, type) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

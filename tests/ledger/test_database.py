@@ -13,7 +13,6 @@ from proxy.ledger.booking import Booking
 from proxy.ledger.connection import connect
 from proxy.ledger.migrate import migrate, migrations
 from proxy.ledger.port import Admission
-from proxy.ledger.series import OTHER_MODEL, SeriesNumbers
 from proxy.ledger.sqlite import SqliteLedger
 from tests.ledger.calls import (
     START_US,
@@ -160,21 +159,6 @@ async def test_a_writer_that_ignores_the_lock_is_waited_for(
             await ledger.open(caller.call(key))
         db.execute("ROLLBACK")
     assert isinstance(await ledger.open(caller.call(key)), Admission)
-
-
-async def test_too_many_series_share_one(
-    path: Path, caller: Caller, ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ledger._booking, "_series", SeriesNumbers(limit=6))
-    key = await make_key(ledger)
-    for n in range(6):
-        call = caller.call(key, model=f"made-up-{n}")
-        await ledger.open(call)
-        assert await ledger.settle(settlement(call))
-    with database(path) as db:
-        models = db.execute("SELECT model_requested, count(*) FROM series GROUP BY 1").fetchall()
-    assert models == [("made-up-0", 3), ("made-up-1", 3), (OTHER_MODEL, 3)]
-    assert_sums_equal_events(path)
 
 
 async def test_series_and_owners_remembered_are_bounded(

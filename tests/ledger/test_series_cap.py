@@ -1,4 +1,4 @@
-"""Clients choose names without end: their series are bounded."""
+"""Clients choose names without end: their series are bounded, and what is priced stays priced."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from proxy.core.limits import Window
 from proxy.core.rating import Line, rate
 from proxy.core.report import count_states
 from proxy.core.subscriptions import ApiKey
-from proxy.core.usage import RequestState
+from proxy.core.usage import Metric, Quantity, RequestState, TokenType, Usage
 from proxy.ledger import series
 from proxy.ledger.maintenance import maintained
 from proxy.ledger.port import Admission, OpenCall, Refusal, Settlement
@@ -21,20 +22,27 @@ from proxy.pricing import parse
 from tests.ledger.calls import (
     START,
     Caller,
+    Clock,
     assert_sums_equal_events,
     database,
     make_key,
     settlement,
     usage,
 )
-from tests.ledger.limited import BOOK, adopt, bounded, differences, limited_key
+from tests.ledger.limited import BOOK, adopt, bounded, differences, limited_key, spent
 
 MONTH = [START, datetime(2027, 1, 1, tzinfo=UTC)]
+CAP = 6
+
+
+@pytest.fixture
+def small_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(series, "SERIES_PER_SEGMENT", CAP)
 
 
 @pytest.fixture(autouse=True)
 async def what_is_kept_is_right(ledger: SqliteLedger, path: Path) -> AsyncIterator[None]:
-    """Every figure follows from the events."""
+    """Whatever is folded, every figure follows from the events."""
     del ledger
     yield
     assert_sums_equal_events(path)
@@ -133,6 +141,124 @@ async def test_what_a_failed_request_used_keeps_its_names(
         ("gpt-4o-x", "gpt-4o", "input"),
         ("gpt-4o-x", "gpt-4o", "output"),
     ]
+
+
+@pytest.mark.usefixtures("small_cap")
+async def test_what_nobody_prices_shares_one(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    key = await make_key(ledger)
+    for name in made_up(6):
+        call = caller.call(key, model=name)
+        await end(ledger, settlement(call), call)
+    with database(path) as db:
+        models = db.execute("SELECT model_requested, count(*) FROM series GROUP BY 1").fetchall()
+    assert models == [("made-up-0", 3), ("made-up-1", 3), ("other", 3)]
+
+
+@pytest.mark.usefixtures("small_cap")
+async def test_beyond_the_cap_names_become_those_of_the_entries(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    await adopt(ledger)
+    key = await make_key(ledger)
+    await use(ledger, caller, key, made_up(10))
+    await use(ledger, caller, key, [f"gpt-4o-{n}" for n in range(10)])
+    await use(ledger, caller, key, ["packed"])
+    found = await lines(ledger)
+    assert found.keys() == {*made_up(3), "other", "gpt-4o", "packed"}
+    assert (found["other"].quantity, found["other"].amount) == (70, None)
+    assert (found["gpt-4o"].quantity, found["gpt-4o"].amount) == (100, Decimal(1))
+    assert found["packed"].amount == 1
+    beyond = series_kept(path)[CAP:]
+    assert beyond == [
+        (name, name if name == "other" else "", kind)
+        for name in ("other", "gpt-4o", "packed")
+        for kind in ("exact", "input")
+    ]
+
+
+@pytest.mark.usefixtures("small_cap")
+async def test_beyond_the_cap_a_budget_is_charged_the_same(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    await adopt(ledger)
+    key = await make_key(ledger)
+    await use(ledger, caller, key, made_up(10))
+    await ledger.set_limits({"spend_total": Decimal(5)}, subscription="acme")
+    key = await limited_key(ledger)
+    await use(ledger, caller, key, [f"gpt-4o-{n}" for n in range(5)])
+    assert spent(path, Window.TOTAL) == (Decimal("0.50"), 0)
+
+
+@pytest.mark.usefixtures("small_cap")
+async def test_what_is_priced_by_the_name_asked_for_stays_so(
+    ledger: SqliteLedger, caller: Caller
+) -> None:
+    await adopt(ledger)
+    key = await make_key(ledger)
+    await use(ledger, caller, key, made_up(4))
+    call = caller.call(key, model="gpt-4o")
+    await end(ledger, settlement(call, usage(input=10), model="deployment-7"), call)
+    assert (await lines(ledger))["gpt-4o"].amount == Decimal("0.10")
+
+
+@pytest.mark.usefixtures("small_cap")
+async def test_a_quantity_of_another_model_is_folded_by_that_one(
+    ledger: SqliteLedger, caller: Caller
+) -> None:
+    await adopt(ledger)
+    key = await make_key(ledger)
+    await use(ledger, caller, key, made_up(4))
+    parts = [("gpt-4o-tool", 30), ("made-up-tool", 7)]
+    used = Usage(
+        quantities=tuple(
+            Quantity(metric=Metric.TOKENS, type=TokenType.INPUT, quantity=n, model=name)
+            for name, n in parts
+        )
+    )
+    call = caller.call(key, model="packed")
+    await end(ledger, settlement(call, used, model="packed"), call)
+    found = await lines(ledger)
+    assert found["gpt-4o"].amount == Decimal("0.30")
+    assert (found["other"].quantity, found["other"].amount) == (17, None)
+
+
+@pytest.mark.usefixtures("small_cap")
+async def test_a_price_that_another_worker_adopts_counts_from_then_on(
+    ledger: SqliteLedger, clock: Clock, caller: Caller
+) -> None:
+    await adopt(ledger)
+    key = await make_key(ledger)
+    await use(ledger, caller, key, [*made_up(4), "new"])
+    running = bounded(caller, key, model="new")
+    assert isinstance(await ledger.open(running), Admission)
+    other = await SqliteLedger.open_database(ledger._path, clock)
+    text = BOOK.replace('[models."packed"]', '[models."new"]\ninput = 1\n[models."packed"]')
+    try:
+        await adopt(other, text)
+        assert await ledger.settle(settlement(running, usage(input=10), model="new"))
+        await use(ledger, caller, key, ["new"])
+        await use(other, Caller(worker=2), key, ["new"])
+    finally:
+        await other.close()
+    found = await lines(ledger, text)
+    assert (found["new"].quantity, found["new"].amount) == (30, Decimal("0.30"))
+    assert (found["other"].quantity, found["other"].amount) == (20, None)
+
+
+@pytest.mark.usefixtures("small_cap")
+async def test_what_is_recovered_is_folded_alike(
+    ledger: SqliteLedger, clock: Clock, caller: Caller, path: Path
+) -> None:
+    await adopt(ledger)
+    key = await make_key(ledger)
+    await use(ledger, caller, key, made_up(4))
+    dying = await SqliteLedger.open_database(path, clock)
+    await dying.open(bounded(Caller(worker=2), key, into=400, model="gpt-4o-mine"))
+    await dying.close()
+    assert await ledger.recover() == 1
+    assert (await lines(ledger))["gpt-4o"].amount == Decimal("1.00")
 
 
 async def test_names_remembered_are_bounded(
