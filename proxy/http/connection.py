@@ -11,7 +11,7 @@ from proxy.errors import ClientError
 from proxy.http.exchange import Exchange
 from proxy.http.held import HeldBytes
 from proxy.http.known import KnownHead
-from proxy.http.pace import BodyPace, unsent_bytes
+from proxy.http.pace import BodyPace, ReaderPace
 from proxy.http.refusals import body_too_slow, head_too_large, malformed
 from proxy.http.render import render_bytes
 from proxy.wire.headers import Headers, RequestHead
@@ -54,8 +54,7 @@ class ServerConnection(asyncio.Protocol):
         self._pace = BodyPace()
         self._known = KnownHead()
         self._read_by_s = math.inf
-        self._write_by_s = math.inf
-        self._unsent_bytes = 0
+        self._reader = ReaderPace()
         self.transport: asyncio.Transport | None = None
         """None once the client is gone."""
         self.peer = ""
@@ -68,7 +67,7 @@ class ServerConnection(asyncio.Protocol):
     @property
     def deadline(self) -> float:
         """When this client will be idle, slow or stalled for too long; the loop's seconds."""
-        return min(self._read_by_s, self._write_by_s)
+        return min(self._read_by_s, self._reader.due_s)
 
     # From the transport.
 
@@ -151,7 +150,8 @@ class ServerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
         """The client is gone: whoever serves it decides what becomes of the request."""
         self.transport = None
-        self._read_by_s = self._write_by_s = math.inf
+        self._read_by_s = math.inf
+        self._reader.rest()
         self._server.leave(self)
         exchanges = [e for e in (self._current, *self._waiting, self._incoming) if e is not None]
         self._waiting.clear()
@@ -162,15 +162,14 @@ class ServerConnection(asyncio.Protocol):
         """The client reads too slowly."""
         self._write_paused = True
         assert self.transport is not None  # noqa: S101 - it is who says so
-        self._unsent_bytes = unsent_bytes(self.transport)
-        self._write_by_s = self._loop.time() + self._limits.stalled_reader_s
+        self._reader.watch(self.transport, self._loop.time(), self._limits.stalled_reader_s)
         if self._current is not None and self._current.listener is not None:
             self._current.listener.client_paused()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         self._write_paused = False
-        self._write_by_s = math.inf
+        self._reader.rest()
         if self._current is None:
             self._turn()
         elif self._current.listener is not None:
@@ -178,7 +177,7 @@ class ServerConnection(asyncio.Protocol):
 
     def expire(self) -> None:
         """Act on a client that is idle, slow or stalled."""
-        if self._write_by_s <= self._read_by_s:
+        if self._reader.due_s <= self._read_by_s:
             self._look_at_reader()
             return
         self._read_by_s = math.inf
@@ -192,13 +191,10 @@ class ServerConnection(asyncio.Protocol):
 
     def _look_at_reader(self) -> None:
         """Break off with a client that has read nothing since it was last looked at."""
-        unsent = unsent_bytes(self.transport) if self.transport is not None else 0
-        if unsent >= self._unsent_bytes:
-            self._write_by_s = math.inf
+        transport, patience_s = self.transport, self._limits.stalled_reader_s
+        if transport is None or self._reader.has_stalled(transport, self._loop.time(), patience_s):
+            self._reader.rest()
             self.abort()
-        else:
-            self._unsent_bytes = unsent
-            self._write_by_s = self._loop.time() + self._limits.stalled_reader_s
 
     def _expect_more(self) -> None:
         """Give a body's next piece its time."""

@@ -35,6 +35,31 @@ class BodyPace:
         return min(now_s, self._began_s + self._bytes / SLOWEST_BYTES_PER_S) + patience_s
 
 
+class ReaderPace:
+    """When a client that was sent more than it has taken is looked at: has it read any since?"""
+
+    __slots__ = ("_unsent", "due_s")
+
+    def __init__(self) -> None:
+        self._unsent = 0
+        self.due_s = math.inf
+
+    def watch(self, transport: asyncio.Transport, now_s: float, patience_s: float) -> None:
+        """Look at the client after so long."""
+        self._unsent = unsent_bytes(transport)
+        self.due_s = now_s + patience_s
+
+    def rest(self) -> None:
+        """Look no more: it has caught up, or is gone."""
+        self.due_s = math.inf
+
+    def has_stalled(self, transport: asyncio.Transport, now_s: float, patience_s: float) -> bool:
+        """Tell whether it has taken nothing since it was last looked at; otherwise watch on."""
+        before = self._unsent
+        self.watch(transport, now_s, patience_s)
+        return self._unsent >= before
+
+
 def unsent_bytes(transport: asyncio.Transport) -> int:
     """Return how many bytes the peer has not taken, those of the kernel's queue included."""
     queued = array("i", [0])
