@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from proxy.errors import ClientError
+from proxy.http import limits
 from proxy.http.exchange import Exchange
 from proxy.http.held import HeldBytes
 from proxy.http.known import KnownHead
@@ -19,16 +20,6 @@ from proxy.wire.headers import Headers, RequestHead
 if TYPE_CHECKING:
     from proxy.http.server import Server
 
-WRITE_HIGH_WATER_BYTES = 256 * 1024
-LINGER_S = 5.0
-MAX_HEADERS = 1000
-SMALL_HEAD_BYTES = 4096
-"""In a head of no more than this the headers cannot be too many."""
-MAX_PIPELINED = 16
-"""How many requests a client may send ahead of its answers before it is read no further."""
-MAX_WAITING = 256
-"""How many may come in what was read by then; with more the connection is broken off."""
-
 
 class ServerConnection(asyncio.Protocol):
     """One client's connection; its requests are answered one after the other."""
@@ -36,7 +27,7 @@ class ServerConnection(asyncio.Protocol):
     def __init__(self, server: "Server") -> None:
         self._server = server
         self._limits = server.limits
-        self._small_head_bytes = min(SMALL_HEAD_BYTES, server.limits.head_bytes)
+        self._small_head_bytes = min(limits.SMALL_HEAD_BYTES, server.limits.head_bytes)
         self._loop = server.loop
         self._parser = httptools.HttpRequestParser(self)
         self._current: Exchange | None = None
@@ -54,7 +45,7 @@ class ServerConnection(asyncio.Protocol):
         self._pace = BodyPace()
         self._known = KnownHead()
         self._read_by_s = math.inf
-        self._reader = ReaderPace()
+        self._reader = ReaderPace(server.limits.stalled_reader_s)
         self.transport: asyncio.Transport | None = None
         """None once the client is gone."""
         self.peer = ""
@@ -82,7 +73,7 @@ class ServerConnection(asyncio.Protocol):
             transport.close()
             return
         self._server.listen_to(transport)
-        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
+        transport.set_write_buffer_limits(high=limits.WRITE_HIGH_WATER_BYTES)
         self._read_by_s = self._loop.time() + self._limits.client_timeout_s
 
     def data_received(self, data: bytes) -> None:
@@ -137,6 +128,12 @@ class ServerConnection(asyncio.Protocol):
 
         What it sent before is served to the last.
         """
+        awaits = self._awaits_answers()
+        if not awaits:
+            self.close()  # as the transport would, but with an eye on what is unsent
+        return awaits
+
+    def _awaits_answers(self) -> bool:
         if self._lingering or self._incoming is not None or self._tunnelled is not None:
             return False
         last = self._waiting[-1] if self._waiting else self._current
@@ -162,14 +159,15 @@ class ServerConnection(asyncio.Protocol):
         """The client reads too slowly."""
         self._write_paused = True
         assert self.transport is not None  # noqa: S101 - it is who says so
-        self._reader.watch(self.transport, self._loop.time(), self._limits.stalled_reader_s)
+        self._reader.watch(self.transport, self._loop.time())
         if self._current is not None and self._current.listener is not None:
             self._current.listener.client_paused()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         self._write_paused = False
-        self._reader.rest()
+        if self.transport is not None and not self.transport.is_closing():
+            self._reader.rest()
         if self._current is None:
             self._turn()
         elif self._current.listener is not None:
@@ -191,8 +189,9 @@ class ServerConnection(asyncio.Protocol):
 
     def _look_at_reader(self) -> None:
         """Break off with a client that has read nothing since it was last looked at."""
-        transport, patience_s = self.transport, self._limits.stalled_reader_s
-        if transport is None or self._reader.has_stalled(transport, self._loop.time(), patience_s):
+        if self.transport is not None and self._reader.has_stalled(
+            self.transport, self._loop.time()
+        ):
             self._reader.rest()
             self.abort()
 
@@ -232,9 +231,9 @@ class ServerConnection(asyncio.Protocol):
             self._serve(exchange)
             return
         self._waiting.append(exchange)
-        if len(self._waiting) >= MAX_PIPELINED:
+        if len(self._waiting) >= limits.MAX_PIPELINED:
             self.pause_reading()
-            if len(self._waiting) > MAX_WAITING:
+            if len(self._waiting) > limits.MAX_WAITING:
                 raise ClientError(
                     "More requests came on this connection than can wait. Send fewer."
                 )
@@ -274,7 +273,7 @@ class ServerConnection(asyncio.Protocol):
         )
 
     def _is_too_large(self, size: int) -> bool:
-        return size > self._limits.head_bytes or len(self._headers) > MAX_HEADERS
+        return size > self._limits.head_bytes or len(self._headers) > limits.MAX_HEADERS
 
     def _upgraded(self, rest: bytes) -> None:
         """After the head of an upgrade all bytes belong to the tunnel, or to nobody."""
@@ -361,7 +360,7 @@ class ServerConnection(asyncio.Protocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.resume_reading()
-        self._read_by_s = self._loop.time() + LINGER_S
+        self._read_by_s = self._loop.time() + limits.LINGER_S
 
     @property
     def idle(self) -> bool:
@@ -369,9 +368,11 @@ class ServerConnection(asyncio.Protocol):
         return self._current is None and self._incoming is None and not self._waiting
 
     def close(self) -> None:
-        """Close once what was written is sent."""
+        """Close once what was written is sent, for as long as the client reads it."""
         if self.transport is not None:
             self.transport.close()
+            if self.transport.get_write_buffer_size():
+                self._reader.watch(self.transport, self._loop.time())
 
     def abort(self) -> None:
         """Close at once."""

@@ -2,6 +2,16 @@
 
 from dataclasses import dataclass
 
+WRITE_HIGH_WATER_BYTES = 256 * 1024
+LINGER_S = 5.0
+MAX_HEADERS = 1000
+SMALL_HEAD_BYTES = 4096
+"""In a head of no more than this the headers cannot be too many."""
+MAX_PIPELINED = 16
+"""How many requests a client may send ahead of its answers before it is read no further."""
+MAX_WAITING = 256
+"""How many may come in what was read by then; with more the connection is broken off."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLimits:

@@ -38,25 +38,26 @@ class BodyPace:
 class ReaderPace:
     """When a client that was sent more than it has taken is looked at: has it read any since?"""
 
-    __slots__ = ("_unsent", "due_s")
+    __slots__ = ("_patience_s", "_unsent", "due_s")
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
         self._unsent = 0
         self.due_s = math.inf
 
-    def watch(self, transport: asyncio.Transport, now_s: float, patience_s: float) -> None:
-        """Look at the client after so long."""
+    def watch(self, transport: asyncio.Transport, now_s: float) -> None:
+        """Look at the client once its time to read some is over."""
         self._unsent = unsent_bytes(transport)
-        self.due_s = now_s + patience_s
+        self.due_s = now_s + self._patience_s
 
     def rest(self) -> None:
         """Look no more: it has caught up, or is gone."""
         self.due_s = math.inf
 
-    def has_stalled(self, transport: asyncio.Transport, now_s: float, patience_s: float) -> bool:
+    def has_stalled(self, transport: asyncio.Transport, now_s: float) -> bool:
         """Tell whether it has taken nothing since it was last looked at; otherwise watch on."""
         before = self._unsent
-        self.watch(transport, now_s, patience_s)
+        self.watch(transport, now_s)
         return self._unsent >= before
 
 
