@@ -277,8 +277,8 @@ class ServerConnection(asyncio.Protocol):
 
     def _upgraded(self, rest: bytes) -> None:
         """After the head of an upgrade all bytes belong to the tunnel, or to nobody."""
-        exchange = self._current
-        if exchange is None or self._waiting:
+        exchange = self._waiting[-1] if self._waiting else self._current
+        if exchange is None:
             self.close()
             return
         exchange.keep_alive = False
@@ -317,7 +317,8 @@ class ServerConnection(asyncio.Protocol):
             self._wait_anew()
         else:
             self._read_by_s = self._loop.time() + self._limits.keepalive_timeout_s
-        self.resume_reading()
+        if self._tunnelled is None:
+            self.resume_reading()
 
     def tunnel(self, exchange: Exchange) -> None:
         """From now on, bytes are no longer HTTP's."""

@@ -119,3 +119,51 @@ async def test_a_body_that_does_not_come_drops_only_its_own_request(serve: Serve
     status, headers, _ = await wire.answer()
     assert (status, headers[b"connection"]) == (408, b"close")
     assert await wire.ended()
+
+
+UPGRADE = b"connection: upgrade\r\nupgrade: websocket\r\n"
+
+
+async def test_an_upgrade_waits_for_the_answers_before_it(serve: Serve) -> None:
+    wire = await (await serve(slow)).connect()
+    await wire.send(ask(0) + ask(1) + ask(2, UPGRADE))
+    for number in range(2):
+        assert (await wire.answer())[2] == b"/%d hi" % number
+    _, headers, body = await wire.answer()
+    assert (body, headers[b"connection"]) == (b"/2 hi", b"close")
+    assert await wire.ended()
+
+
+class Echo:
+    """Says what it hears, in a tunnel."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def body_data(self, data: bytes) -> None:
+        self._exchange.write_raw(data)
+        if data.endswith(b"end"):
+            self._exchange.end()
+
+    def body_end(self) -> None: ...
+
+    def body_broken(self, error: Exception) -> None: ...
+
+
+async def test_a_tunnel_begins_after_the_answers_before_it(serve: Serve) -> None:
+    async def switch(exchange: Exchange) -> None:
+        if not exchange.head.upgrade:
+            await slow(exchange)
+            return
+        exchange.tunnel(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", Echo(exchange))
+        while not exchange.answered:
+            await asyncio.sleep(0.01)
+
+    wire = await (await serve(switch)).connect()
+    await wire.send(ask(0) + b"GET /1 HTTP/1.1\r\nhost: x\r\n%b\r\nearly" % UPGRADE)
+    assert (await wire.answer())[2] == b"/0 hi"
+    assert (await wire.answer())[0] == 101
+    assert await wire.reader.readexactly(5) == b"early"
+    await wire.send(b"the end")
+    assert await wire.reader.readexactly(7) == b"the end"
+    assert await wire.ended()
