@@ -8,6 +8,8 @@ import fcntl
 import os
 from pathlib import Path
 
+from proxy.errors import LedgerUnavailableError
+
 _MODE = 0o600
 
 
@@ -19,10 +21,19 @@ class LeadLock:
         self._fd: int | None = None
 
     def take(self) -> bool:
-        """Tell whether this worker leads: it does from the first time that it could, on."""
+        """Tell whether this worker leads: it does from the first time that it could, on.
+
+        Errors: LedgerUnavailableError where the file can't be opened.
+        """
         if self._fd is not None:
             return True
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+        try:
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+        except OSError as error:
+            raise LedgerUnavailableError(
+                f"Who leads can't be told: {self._path} can't be opened ({error.strerror}). "
+                "Check its folder's permissions, and the limit of open files."
+            ) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

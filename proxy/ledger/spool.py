@@ -89,6 +89,14 @@ def remove(paths: Iterable[Path]) -> None:
         _LOG.warning("the settlements of the spool's %s are in the ledger now", path.name)
 
 
+def not_removed(directory: Path, error: OSError) -> LedgerUnavailableError:
+    """Say why files stay whose settlements are all in the ledger."""
+    return LedgerUnavailableError(
+        f"The spool in {directory} is booked, but its files can't be removed ({error.strerror}): "
+        "make the folder writable."
+    )
+
+
 def _check(path: Path, outcomes: Iterable[bool | BaseException]) -> None:
     """Raise where the ledger took none; one that it never will take must not hold up the rest."""
     for outcome in outcomes:

@@ -172,7 +172,11 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
         return self._writer.settle(part)
 
     async def recover(self) -> int:
-        """Abandon what workers that died left open; return how many requests that were."""
+        """Abandon what workers that died left open; return how many requests that were.
+
+        Errors: LedgerUnavailableError, also where the spool's files can't be removed that are
+        booked by then.
+        """
         now_us = self._clock()
         recovered = await self._writer.change(
             partial(
@@ -185,7 +189,10 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
             )
         )
         if recovered.replayed:
-            await asyncio.to_thread(spool.remove, recovered.replayed)
+            try:
+                await asyncio.to_thread(spool.remove, recovered.replayed)
+            except OSError as error:
+                raise spool.not_removed(recovered.replayed[0].parent, error) from error
         return recovered.abandoned
 
     async def prune_unowned(self, before_us: int) -> int:

@@ -136,6 +136,34 @@ async def test_a_dead_workers_spool_is_replayed_before_its_requests_are_abandone
     spool.close()
 
 
+async def test_a_spool_that_cannot_be_emptied_stops_no_upkeep(
+    dying: SqliteLedger,
+    caller: Caller,
+    path: Path,
+    clock: Clock,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    ledger = await SqliteLedger.open_database(path, clock, spool_directory=folder)
+    (call,) = await opened(dying, caller, 1)
+    spool = Spool(folder, dying.worker_id)
+    await keep(spool, settlement(call))
+    await kill(dying)
+    with monkeypatch.context() as patch:
+        patch.setattr(spooling, "remove", refuse)
+        with pytest.raises(LedgerUnavailableError, match="can't be removed"):
+            await ledger.recover()
+    assert states(path) == {call.id: "exact"}
+    await ledger.recover()
+    assert list(folder.iterdir()) == []
+    assert_sums_equal_events(path)
+    await ledger.close()
+    spool.close()
+
+
 async def test_what_it_wrote_just_before_it_died_is_not_missed(
     dying: SqliteLedger,
     caller: Caller,
