@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from proxy.billing.books import BookShelf
 from proxy.billing.upkeep import BillingUpkeep
+from proxy.chores import Chores
 from proxy.clock import now, now_us
 from proxy.core.book import PriceBook
 from proxy.core.ids import RequestIds
@@ -140,6 +141,7 @@ class Application:
         means = SessionMeans(caller=self.caller, ledger=ledger, settler=settler, fault=fault)
         self.sessions = SessionCaller(means, policy)
         self.access_log = AccessLog(as_json=_logs_json(settings)) if settings.access_log else None
+        self._chores = Chores()
         self.router = self._router()
         self.server = Server(
             self.router.handle,
@@ -152,7 +154,6 @@ class Application:
             held=HeldBytes(settings.max_held_bytes),
             moderation=self.moderation,
         )
-        self._chores: list[asyncio.Task[None]] = []
 
     def _in_hand(self) -> int:
         """Return how many requests wait for this loop, not for an upstream or the ledger's disk.
@@ -228,19 +229,19 @@ class Application:
             invoices=InvoiceViews(usage, self.books, now),
             ledger=self.ledger,
             prices=lambda: {"sequence": self.books.sequence, **self.prices.status()},
+            background=self._chores.status,
         )
 
     async def start(self, shared_port: int | None = None) -> int:
         """Start serving, on a port that is shared with siblings if it is given; return the port."""
         await self._configuration_changed()
-        loop = asyncio.get_running_loop()
-        self._chores = [
-            loop.create_task(follow(self.ledger, self._configuration_changed)),
-            loop.create_task(keep_up(self.ledger, now_us)),
-            loop.create_task(self.prices.run()),
-            loop.create_task(self.polls.run()),
-            loop.create_task(empty_spool(self.spool, self.ledger)),
-        ]
+        start = self._chores.start
+        start("configuration", lambda: follow(self.ledger, self._configuration_changed))
+        start("ledger upkeep", lambda: keep_up(self.ledger, now_us))
+        start("prices", self.prices.follow)
+        start("closing of periods", self.prices.close)
+        start("polling", self.polls.run)
+        start("spool", lambda: empty_spool(self.spool, self.ledger))
         try:
             sockets = await self.server.listen(
                 self.settings.host,
@@ -260,8 +261,7 @@ class Application:
         """Let streams finish within the grace time, settle everything, let go of everything."""
         self.router.draining = True
         await self.server.close(self.settings.shutdown_grace_s, self.caller.stop_all)
-        for chore in self._chores:
-            chore.cancel()
+        self._chores.stop()
         with suppress(LedgerUnavailableError):
             await self.spool.replay(self.ledger.settle)
         self.spool.close()

@@ -29,6 +29,7 @@ ORDER = (
     "web",
     "settings",
     "upstream_table",
+    "chores",
     "app",
     "supervisor",
     "demo",

@@ -76,22 +76,20 @@ class BillingUpkeep:
         )
         return (await self.shelf.in_force()).book
 
-    async def run(self) -> None:
-        """Follow the file and close periods, until cancelled."""
+    async def follow(self) -> None:
+        """Follow the file, until cancelled."""
+        self._file.forget()  # If this failed, what it saw last may not have been adopted.
         try:
-            await asyncio.gather(self._follow(), self._close())
+            while True:
+                try:
+                    await self.look()
+                except LedgerUnavailableError as error:
+                    self._file.forget()
+                    log.warning("the prices can't be adopted now: %s", error.message)
+                await asyncio.sleep(LOOK_S)
         finally:
             for task in self._background:
                 task.cancel()
-
-    async def _follow(self) -> None:
-        while True:
-            try:
-                await self.look()
-            except LedgerUnavailableError as error:
-                self._file.forget()
-                log.warning("the prices can't be adopted now: %s", error.message)
-            await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
         """Look at the file once; adopt a good one, if this worker leads, and say what changed."""
@@ -147,7 +145,8 @@ class BillingUpkeep:
             if effect.changed:
                 log.warning("prices: %s", effect)
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
+        """Close periods as they end, until cancelled."""
         looked_at = None
         while True:
             # Periods end at midnights, and those are on quarter hours all over the world.

@@ -112,9 +112,10 @@ class Polls:
                     await self.look()
                 except ProxyError as error:
                     log.warning("what is deferred has to wait: %s", error.message)
-        finally:
+        except asyncio.CancelledError:
             for task in self._asking:
                 task.cancel()
+            raise
 
     async def look(self) -> None:
         """Find what is new and what waited too long, if this worker leads; ask what is due."""

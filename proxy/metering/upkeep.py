@@ -26,13 +26,17 @@ async def keep_up(ledger: Ledger, clock_us: Callable[[], int]) -> None:
         await asyncio.sleep(RECOVER_S)
         try:
             await ledger.recover()
-            if loop.time() >= prune_at_s:
-                prune_at_s = loop.time() + PRUNE_S
-                pruned = await ledger.prune_unowned(clock_us() - UNOWNED_KEPT_US)
-                if pruned:
-                    log.info("pruned %d failed requests with keys that never worked", pruned)
         except LedgerUnavailableError as error:
             log.warning("the ledger's upkeep has to wait: %s", error.message)
+        if loop.time() < prune_at_s:
+            continue
+        prune_at_s = loop.time() + PRUNE_S
+        try:
+            pruned = await ledger.prune_unowned(clock_us() - UNOWNED_KEPT_US)
+            if pruned:
+                log.info("pruned %d failed requests with keys that never worked", pruned)
+        except LedgerUnavailableError as error:
+            log.warning("pruning has to wait: %s", error.message)
 
 
 async def empty_spool(spool: Spool, ledger: Ledger) -> None:

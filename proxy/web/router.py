@@ -26,10 +26,12 @@ class Router:
         invoices: InvoiceViews,
         ledger: Ledger,
         prices: Callable[[], object],
+        background: Callable[[], object],
     ) -> None:
         self._gateway = gateway
         self._ledger = ledger
         self._prices = prices
+        self._background = background
         self.draining = False
         self._views: dict[str, View] = {
             "/usage/current": usage.current,
@@ -61,10 +63,14 @@ class Router:
     async def _ready(self, exchange: Exchange) -> None:
         """Whether requests can be metered now: the ledger answers, and we are not stopping.
 
-        A pricing file that is refused does not make us less able to meter; it is told all the same.
+        A pricing file that is refused, or a chore that fails, does not make us less able to meter;
+        it is told all the same.
         """
         if self.draining:
             respond_json(exchange, {"status": "stopping"}, status=503)
             return
         await self._ledger.check_writable()
-        respond_json(exchange, {"status": "ok", "pricing": self._prices()})
+        respond_json(
+            exchange,
+            {"status": "ok", "pricing": self._prices(), "background": self._background()},
+        )

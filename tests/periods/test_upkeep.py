@@ -89,7 +89,7 @@ async def test_what_is_due_is_closed_by_who_leads(
     assert not await chores.close_due()
     assert "1 requests that were accepted before its end still run" in caplog.text
     assert running.id
-    task = asyncio.create_task(chores.run())
+    task = asyncio.create_task(chores.close())
     await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
