@@ -62,7 +62,11 @@ def insert_customer(
     attributes: Mapping[str, str | None],
     now_us: int,
 ) -> Customer:
-    """Make or return a customer."""
+    """Make a customer, or return the one that is there, if all that is given is as it was.
+
+    Raises:
+        ConflictError: It is there, and something that is given is different.
+    """
     _check_name("customer", external_id)
     _check_attributes(attributes)
     made = connection.execute(
@@ -79,7 +83,65 @@ def insert_customer(
     )
     if made.rowcount:
         raise_sequence(connection)
+    customer = _found(read_customer(connection, external_id), "customer", external_id)
+    different = [name for name in ATTRIBUTES if _differs(customer, name, attributes.get(name))]
+    if different:
+        known = ((name, getattr(customer, name)) for name in different)
+        there = " and ".join(
+            f"{name} {value!r}" if value else f"no {name}" for name, value in known
+        )
+        msg = (
+            f"Customer {external_id!r} is there already, with {there}, and stays as it is: "
+            "`weighbridge customers change` changes it."
+        )
+        raise ConflictError(msg)
+    return customer
+
+
+def change_customer(
+    connection: sqlite3.Connection, external_id: str, attributes: Mapping[str, str | None]
+) -> Customer:
+    """Change what is given of a customer; an empty name or email is none.
+
+    The timezone bounds billing periods. As long as none of them is closed, all are drawn anew;
+    afterwards a month would no longer be what was billed as that month, so it stays.
+
+    Raises:
+        ConflictError: A period of the customer is closed, and the timezone is another one.
+    """
+    _check_attributes(attributes)
+    customer = _found(read_customer(connection, external_id), "customer", external_id)
+    changed = [name for name in ATTRIBUTES if _differs(customer, name, attributes.get(name))]
+    if "timezone" in changed:
+        _refuse_moving_periods(connection, customer)
+    for name in changed:
+        connection.execute(
+            f"UPDATE customers SET {name} = ? WHERE id = ?",  # noqa: S608 - one of ATTRIBUTES
+            (attributes[name] or None, customer.id),
+        )
+    if changed:
+        raise_sequence(connection)
     return _found(read_customer(connection, external_id), "customer", external_id)
+
+
+def _differs(customer: Customer, name: str, given: str | None) -> bool:
+    """Tell whether an attribute is given that is another than the customer's."""
+    return given is not None and given != (getattr(customer, name) or "")
+
+
+def _refuse_moving_periods(connection: sqlite3.Connection, customer: Customer) -> None:
+    row = connection.execute(
+        "SELECT p.number FROM closed_periods AS p JOIN subscriptions AS s"
+        " ON s.id = p.subscription_id WHERE s.customer_id = ? ORDER BY p.id LIMIT 1",
+        (customer.id,),
+    ).fetchone()
+    if row is not None:
+        msg = (
+            f"Customer {customer.external_id!r} has closed periods by the days of "
+            f"{customer.timezone} ({row[0]} is the first), so its timezone stays: for another one, "
+            "make another customer, and keys of its own."
+        )
+        raise ConflictError(msg)
 
 
 def make_subscription(
@@ -218,6 +280,10 @@ def _check_attributes(attributes: Mapping[str, str | None]) -> None:
     if unknown:
         msg = f"A customer has no {min(unknown)!r}, but {', '.join(ATTRIBUTES)}."
         raise BadRequestError(msg)
+    for name in ("currency", "timezone"):
+        if attributes.get(name) == "":
+            msg = f"A customer's {name} can't be empty: leave it out, or write one."
+            raise BadRequestError(msg)
     timezone = attributes.get("timezone")
     try:
         ZoneInfo(timezone or "UTC")

@@ -258,7 +258,16 @@ class Ledger(Protocol):
         """A number that grows with every change of keys, subscriptions and prices."""
 
     async def make_customer(self, external_id: str, **attributes: str | None) -> Customer:
-        """Make or return a customer (``name``, ``email``, ``currency``, ``timezone``)."""
+        """Make a customer (``name``, ``email``, ``currency``, ``timezone``), or return it.
+
+        Errors: ConflictError where it is there and an attribute that is given is different.
+        """
+
+    async def change_customer(self, external_id: str, **attributes: str | None) -> Customer:
+        """Change the attributes that are given; an empty name or email takes it away.
+
+        Errors: NotFoundError; ConflictError for another timezone once a period is closed.
+        """
 
     async def make_subscription(
         self, external_id: str, *, customer: str, plan: str, started_at: datetime

@@ -220,10 +220,16 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
         return await self._reader.read(rows.read_sequence)
 
     async def make_customer(self, external_id: str, **attributes: str | None) -> Customer:
-        """Make or return a customer."""
+        """Make a customer, or return it where what is given is as it was."""
         now_us = self._clock()
         return await self._writer.change(
             lambda db: keys.insert_customer(db, external_id, attributes, now_us)
+        )
+
+    async def change_customer(self, external_id: str, **attributes: str | None) -> Customer:
+        """Change the attributes that are given."""
+        return await self._writer.change(
+            lambda db: keys.change_customer(db, external_id, attributes)
         )
 
     async def make_subscription(

@@ -154,7 +154,8 @@ async def test_failed_requests_are_counted(ledger: Ledger, caller: Caller) -> No
 
 async def test_making_twice_returns_what_is_there(ledger: Ledger) -> None:
     first = await ledger.make_customer("acme", name="Acme", timezone="Europe/Paris")
-    assert await ledger.make_customer("acme", name="Other") == first
+    assert await ledger.make_customer("acme") == first
+    assert await ledger.make_customer("acme", name="Acme", timezone="Europe/Paris") == first
     assert (first.currency, first.timezone) == ("USD", "Europe/Paris")
     made = await ledger.make_subscription("sub", customer="acme", plan="pro", started_at=START)
     again = await ledger.make_subscription("sub", customer="acme", plan="x", started_at=START)
@@ -175,6 +176,21 @@ async def test_making_twice_returns_what_is_there(ledger: Ledger) -> None:
     assert await ledger.keys() == [record]
 
 
+async def test_what_a_customer_is_changes_only_when_it_is_to(ledger: Ledger) -> None:
+    first = await ledger.make_customer("acme", email="a@acme.example")
+    with pytest.raises(ConflictError, match="with no name and timezone 'UTC', and stays"):
+        await ledger.make_customer("acme", name="Acme", timezone="Europe/Paris")
+    assert await ledger.customers() == [first]
+    before = await ledger.configuration_sequence()
+    changed = await ledger.change_customer("acme", name="Acme", email="", timezone="Europe/Paris")
+    assert (changed.name, changed.email, changed.timezone) == ("Acme", None, "Europe/Paris")
+    assert await ledger.configuration_sequence() > before
+    before = await ledger.configuration_sequence()
+    assert await ledger.change_customer("acme", name="Acme", timezone=None) == changed
+    assert await ledger.configuration_sequence() == before
+    assert await ledger.customers() == [changed]
+
+
 async def test_operators_are_told_what_is_wrong(ledger: Ledger) -> None:
     with pytest.raises(NotFoundError, match="customer 'acme'"):
         await ledger.make_subscription("s", customer="acme", plan="default", started_at=START)
@@ -186,6 +202,10 @@ async def test_operators_are_told_what_is_wrong(ledger: Ledger) -> None:
         await ledger.make_customer("acme", timezone="Mars/Olympus")
     with pytest.raises(BadRequestError, match="has no 'colour'"):
         await ledger.make_customer("acme", colour="red")
+    with pytest.raises(BadRequestError, match="timezone can't be empty"):
+        await ledger.make_customer("acme", timezone="")
+    with pytest.raises(NotFoundError, match="customer 'acme'"):
+        await ledger.change_customer("acme", name="Acme")
     await make_key(ledger, "acme")
     await make_key(ledger, "zeta")
     with pytest.raises(ConflictError, match="another customer"):

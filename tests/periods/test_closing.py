@@ -232,3 +232,17 @@ async def test_while_two_periods_are_open_late_usage_is_shown_once(office: Offic
     october = await office.invoice("2026-11-01T00:30", "2026-10")
     november = await office.invoice("2026-11-01T00:30")
     assert (october["total"]["amount"], november["total"]["amount"]) == ("2.00", "1.00")
+
+
+async def test_a_timezone_moves_open_periods_but_no_closed_one(office: Office) -> None:
+    key = await office.customer()
+    await office.use(key, "2026-11-30T23:00", input=1_000_000)
+    await office.ledger.change_customer("acme", timezone="Asia/Tokyo")
+    assert (await office.invoice("2026-12-01T00:00"))["period"]["start"] == "2026-11-30T15:00:00Z"
+    await office.ledger.change_customer("acme", timezone="America/New_York")
+    (closed,) = await office.close("2026-12-02")
+    assert closed.closed is not None
+    with pytest.raises(ConflictError, match=r"of America/New_York \(WB-2026-000001 is the first"):
+        await office.ledger.change_customer("acme", name="Acme", timezone="UTC")
+    same = await office.ledger.change_customer("acme", name="Acme", timezone="America/New_York")
+    assert same.name == "Acme"
