@@ -7,7 +7,7 @@ import typer
 from proxy.cli.ledger_access import with_ledger
 from proxy.cli.output import moment, print_json, print_table, say
 from proxy.core.subscriptions import Customer
-from proxy.errors import BadRequestError
+from proxy.errors import BadRequestError, ProxyError
 from proxy.ledger.port import Ledger
 from proxy.settings import Settings
 
@@ -16,7 +16,9 @@ group = typer.Typer(help="Customers: who is billed.", no_args_is_help=True)
 
 Name = Annotated[str | None, typer.Option(help="Name on invoices.")]
 Email = Annotated[str | None, typer.Option(help="Address for invoices.")]
-Currency = Annotated[str | None, typer.Option(help="ISO 4217, such as USD.")]
+Currency = Annotated[
+    str | None, typer.Option(help="That of pricing.toml: everyone is billed in it.")
+]
 Timezone = Annotated[
     str | None, typer.Option(help="IANA name; billing periods begin at its midnight.")
 ]
@@ -31,13 +33,20 @@ def create(
     timezone: Timezone = None,
 ) -> None:
     """Make a customer; one that is there already is not changed."""
+    settings = Settings.load()
 
     async def make(ledger: Ledger) -> Customer:
-        return await ledger.make_customer(
-            customer, name=name, email=email, currency=currency, timezone=timezone
+        return await make_customer(
+            ledger,
+            settings,
+            customer,
+            name=name,
+            email=email,
+            currency=currency,
+            timezone=timezone,
         )
 
-    _tell(with_ledger(Settings.load(), make))
+    _tell(with_ledger(settings, make))
     say(f"Make a key:  weighbridge keys create --customer {customer}")
 
 
@@ -55,10 +64,47 @@ def change(
         options = ", ".join(f"--{option}" for option in given)
         raise BadRequestError(f"Nothing is to be changed: give one or more of {options}.")
 
+    settings = Settings.load()
+
     async def act(ledger: Ledger) -> Customer:
+        await _require_currency(ledger, settings, currency)
         return await ledger.change_customer(customer, **given)
 
-    _tell(with_ledger(Settings.load(), act))
+    _tell(with_ledger(settings, act))
+
+
+async def make_customer(
+    ledger: Ledger, settings: Settings, external_id: str, **attributes: str | None
+) -> Customer:
+    """Make a customer, billed in the price book's currency, or return the one that is there.
+
+    Raises:
+        BadRequestError: Its currency is to be another one.
+        ConflictError: It is there, and different.
+    """
+    known = await _require_currency(ledger, settings, attributes.get("currency"))
+    if all(one.external_id != external_id for one in await ledger.customers()):
+        attributes["currency"] = known
+    return await ledger.make_customer(external_id, **attributes)
+
+
+async def _require_currency(ledger: Ledger, settings: Settings, given: str | None) -> str | None:
+    """Return the price book's currency, or what is given where no book can be read."""
+    from proxy.app import load_book  # noqa: PLC0415 - --help needs no prices
+    from proxy.pricing import parse  # noqa: PLC0415
+
+    adopted = await ledger.book()
+    try:
+        book = parse(adopted.text) if adopted else load_book(settings)
+    except ProxyError:
+        return given
+    if given not in {None, "", book.currency}:
+        where = "The prices in force are" if adopted else f"{settings.pricing_file} is"
+        raise BadRequestError(
+            f"{where} in {book.currency}, and everyone is billed in it, so a customer's currency "
+            f"can't be {given}: leave --currency out."
+        )
+    return given if given == "" else book.currency
 
 
 def _tell(customer: Customer) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from proxy.cli.customers import make_customer
 from proxy.cli.ledger_access import with_ledger
 from proxy.cli.output import moment, print_json, print_table, say
 from proxy.clock import now
@@ -81,7 +82,7 @@ async def make_missing(
     there = await ledger.subscription(external_id)
     if there is None:
         _require_plan(settings, plan or DEFAULT_PLAN)
-        await ledger.make_customer(customer)
+        await make_customer(ledger, settings, customer)
         return await ledger.make_subscription(
             external_id, customer=customer, plan=plan or DEFAULT_PLAN, started_at=now()
         )

@@ -1,6 +1,9 @@
 """Customers, as operators make and correct them."""
 
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from proxy.__main__ import FAILED
 from tests.cli.conftest import Weighbridge
@@ -37,3 +40,39 @@ def test_changes_are_told(weighbridge: Weighbridge) -> None:
     assert (ran.status, "give one or more of --name" in ran.err) == (FAILED, True)
     ran = weighbridge("customers", "change", "acmee", "--name", "Acme")
     assert (ran.status, "no customer 'acmee'" in ran.err) == (FAILED, True)
+
+
+@pytest.mark.parametrize("command", ["create", "change"])
+def test_everyone_is_billed_in_the_currency_of_the_prices(
+    weighbridge: Weighbridge, command: str
+) -> None:
+    if command == "change":
+        weighbridge("customers", "create", "acme")
+    for other in ("EUR", "usd", "dollars"):
+        ran = weighbridge("customers", command, "acme", "--currency", other)
+        assert ran.status == FAILED
+        assert "pricing.toml is in USD, and everyone is billed in it, so a customer's" in ran.err
+        assert f"can't be {other}: leave --currency out" in ran.err
+    assert weighbridge("customers", command, "acme", "--currency", "USD").status == 0
+    assert customer(weighbridge)["currency"] == "USD"
+
+
+@pytest.mark.parametrize(
+    "made_by", [("customers", "create", "acme"), ("keys", "create", "--customer", "acme")]
+)
+def test_the_prices_say_the_currency(
+    weighbridge: Weighbridge, tmp_path: Path, made_by: tuple[str, ...]
+) -> None:
+    prices = tmp_path / "pricing.toml"
+    prices.write_text(prices.read_text().replace('"USD"', '"EUR"'))
+    weighbridge(*made_by)
+    assert customer(weighbridge)["currency"] == "EUR"
+    assert weighbridge("customers", "create", "acme", "--currency", "EUR").status == 0
+
+
+def test_without_prices_a_currency_is_taken_as_given(
+    weighbridge: Weighbridge, tmp_path: Path
+) -> None:
+    (tmp_path / "pricing.toml").unlink()
+    assert weighbridge("customers", "create", "acme", "--currency", "EUR").status == 0
+    assert customer(weighbridge)["currency"] == "EUR"
