@@ -63,11 +63,13 @@ async def _adjustment(
     book = await shelf.of(closed.book_sequence)
     bounds = windows(book, period)
     before = await shelf.ledger.late_within(subscription.id, period.start, period.end)
+    found = _windowed(late, bounds)
     billed = [*(closed.sums if period == closed.period else ()), *_windowed(before, bounds)]
     return Adjustment(
         number=closed.number,
         period=period,
-        lines=adjusted_lines(book, bounds, billed, _windowed(late, bounds)),
+        lines=adjusted_lines(book, bounds, billed, found),
+        late=tuple(found),
     )
 
 

@@ -18,11 +18,12 @@ from proxy.core.series import SeriesSum
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adjustment:
-    """What late usage adds to a closed period; ``number`` is the invoice that it adjusts."""
+    """What ``late`` usage adds to a closed period; ``number`` is the invoice that it adjusts."""
 
     number: str
     period: Period
     lines: tuple[Line, ...]
+    late: tuple[SeriesSum, ...] = ()
 
     @property
     def precise(self) -> Decimal:

@@ -30,7 +30,7 @@ class Completeness:
     """How many requests the figures rest on, by state, and what is not in the amounts.
 
     ``states`` counts the settled requests of the period; ``open`` and ``deferred`` still run.
-    ``unpriced`` is the number of requests whose usage, or a part of it, has no price.
+    ``unpriced`` is 0 if and only if every line has an amount (:func:`count_unpriced`).
     """
 
     states: Mapping[RequestState, int]
@@ -91,7 +91,8 @@ def current_usage(
             states=count_states(sums),
             open=open_requests,
             deferred=deferred_requests,
-            unpriced=count_unpriced(lines, sums),
+            unpriced=count_unpriced(lines, sums)
+            + sum(count_unpriced(each.lines, each.late) for each in adjustments),
         ),
         budget=budget,
         adjustments=adjustments,
@@ -108,21 +109,22 @@ def count_states(sums: Iterable[SeriesSum]) -> dict[RequestState, int]:
 
 
 def count_unpriced(lines: Iterable[Line], sums: Iterable[SeriesSum]) -> int:
-    """Count the requests of models that have usage without a price.
+    """Count the requests that used, or may have used, what has no price.
 
-    Where a model has prices for some types only, all its requests of that kind are counted: sums
-    can't tell which of them used what.
+    These are all requests of a plan, model and context class that has an unpriced line: where a
+    model has prices for some types only, sums can't tell which requests used what. Usage with a
+    model or class other than its request's (a transcription, an image tool, an advisor, lines of
+    a batch) can't be told back to its requests either: it counts as one for each such plan, model
+    and class, the fewest that there can be. So there is never an unpriced line and none counted.
     """
     unpriced = {
-        (line.plan, line.model, line.context_class) for line in lines if line.amount is None
+        (line.plan, line.model, line.context_class): 0 for line in lines if line.amount is None
     }
-    return sum(
-        row.quantity
-        for row in sums
-        if row.metric is Metric.REQUESTS
-        and row.type != RequestState.FAILED
-        and (row.plan, row.model or row.model_requested, row.context_class) in unpriced
-    )
+    for row in sums:
+        kind = row.plan, row.model or row.model_requested, row.context_class
+        if kind in unpriced and row.metric is Metric.REQUESTS and row.type != RequestState.FAILED:
+            unpriced[kind] += row.quantity
+    return sum(count or 1 for count in unpriced.values())
 
 
 def render(usage: CurrentUsage) -> dict[str, Any]:

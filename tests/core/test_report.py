@@ -4,11 +4,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import pytest
+
+from proxy.core.adjustments import Adjustment, adjusted_lines
 from proxy.core.book import PriceBook
 from proxy.core.invoices import invoice, render_csv, render_invoice
 from proxy.core.periods import Period, period_of
-from proxy.core.rating import windows
-from proxy.core.report import CurrentUsage, current_usage, render
+from proxy.core.rating import rate, windows
+from proxy.core.report import CurrentUsage, count_unpriced, current_usage, render
 from proxy.core.series import SeriesSum
 from proxy.core.subscriptions import Customer, Subscription
 from proxy.core.usage import Metric
@@ -190,6 +193,49 @@ def test_unpriced_lines_have_nulls_and_requests_are_counted() -> None:
     }
     assert rendered["total"]["amount"] == "0.00"
     assert rendered["budget"] == {"spent": "1.00"}
+
+
+@pytest.mark.parametrize(
+    ("sums", "count"),
+    [
+        # An answer of gpt-4o whose transcription, tool or advisor is a model of its own.
+        ([row("input", 7, model="gpt-4o"), row("input", 7, model="whisper"),
+          request("gpt-4o", "exact", 5)], 1),
+        # A batch: lines of several models and classes, one request.
+        ([row("input", 7, model="a"), row("output", 7, model="a"),
+          row("input", 7, model="a", context_class="above_9"), row("input", 7, model="b"),
+          request("gpt-4o", "exact", 1)], 3),
+        # A model that requests of its own use, too.
+        ([row("input", 7, model="a"), request("a", "exact", 4)], 4),
+        # An error's usage.
+        ([row("input", 7, model="a"), request("a", "failed", 4)], 1),
+        ([row("input", 7, model="gpt-4o"), request("gpt-4o", "exact", 5),
+          request("a", "exact", 4)], 0),
+    ],
+)  # fmt: skip
+def test_what_is_unpriced_is_never_none(sums: list[SeriesSum], count: int) -> None:
+    lines = rate(BOOK, sums, windows(BOOK, PERIOD))
+    assert count_unpriced(lines, sums) == count
+    assert bool(count) == any(line.amount is None for line in lines)
+
+
+def test_unpriced_adjustments_are_counted() -> None:
+    late = (row("input", 7, model="new"), request("new", "exact", 3))
+    adjustment = Adjustment(
+        number="WB-2026-000001",
+        period=PERIOD,
+        lines=adjusted_lines(BOOK, windows(BOOK, PERIOD), (), late),
+        late=late,
+    )
+    report = current_usage(
+        BOOK,
+        subscription=ACME,
+        period=PERIOD,
+        bounds=windows(BOOK, PERIOD),
+        sums=[row("input", 7, model="newer"), request("newer", "exact", 2)],
+        adjustments=(adjustment, replace(adjustment, late=())),
+    )
+    assert report.completeness.unpriced == 2 + 3 + 1
 
 
 def test_empty_period_in_new_york_and_yen() -> None:

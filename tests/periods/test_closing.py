@@ -217,7 +217,10 @@ async def test_late_usage_of_a_time_without_usage_is_its_own(office: Office) -> 
     current = await office.invoice("2026-11-06")
     (line,) = [line for line in current["lines"] if line["metric"] == "tokens"]
     assert line["adjusts"]["period"]["start"] == "2026-08-01T00:00:00Z"
-    assert current["total"]["amount"] == "15.00"
+    assert (current["total"]["amount"], current["completeness"]["unpriced"]) == ("15.00", 0)
+    for _ in range(2):
+        await office.use(key, "2026-08-16", "nowhere", input=1_000_000)
+    assert (await office.invoice("2026-11-06"))["completeness"]["unpriced"] == 2
     with pytest.raises(NotFoundError, match="used nothing in 2026-08"):
         await office.invoice("2026-11-06", "2026-08")
 
