@@ -15,6 +15,7 @@ from proxy.errors import ProxyError
 from proxy.ledger import spool
 from proxy.ledger.booking import Booking
 from proxy.ledger.identities import Owner
+from proxy.ledger.limit_owners import LedgerBook
 from proxy.ledger.locks import WorkerLock
 from proxy.ledger.port import Settlement
 
@@ -114,6 +115,7 @@ def _abandon(connection: sqlite3.Connection, booking: Booking, worker_id: int, n
 def _left_open(
     connection: sqlite3.Connection, booking: Booking, worker_id: int, now_us: int
 ) -> Iterator[tuple[Settlement, Owner | None]]:
+    book = LedgerBook()
     after = -1
     while True:
         rows = connection.execute(
@@ -124,6 +126,7 @@ def _left_open(
         ).fetchall()
         if not rows:
             return
+        book.refresh(connection)
         for request_id, key_id, digest, subscription_id, opened_at_us, model, body_bytes in rows:
             owner = None
             if subscription_id is not None:
@@ -131,7 +134,10 @@ def _left_open(
             elif digest is not None:
                 owner = booking.known_owner(connection, digest)
             usage = estimate(model, body_bytes)
-            yield _settlement(request_id, opened_at_us, now_us, model, usage), owner
+            # What would have answered is unknown: the class is that of the model asked for.
+            above = book.book.context_class(None, model, usage.input_tokens)
+            times = opened_at_us, now_us
+            yield _settlement(request_id, times, model, usage, context_class=above), owner
             after = request_id
 
 
@@ -148,8 +154,9 @@ def estimate(model: str, body_bytes: int) -> Usage:
 
 
 def _settlement(
-    request_id: int, opened_at_us: int, now_us: int, model: str, usage: Usage
+    request_id: int, times_us: tuple[int, int], model: str, usage: Usage, *, context_class: str
 ) -> Settlement:
+    opened_at_us, now_us = times_us
     return Settlement(
         request_id=request_id,
         opened_at_us=opened_at_us,
@@ -160,7 +167,7 @@ def _settlement(
         model_requested=model,
         model="",
         service_tier="",
-        context_class="",
+        context_class=context_class,
         upstream_status=None,
         measurement=Measurement(state=RequestState.ABANDONED, usage=usage),
     )

@@ -10,7 +10,7 @@ import pytest
 from proxy.ledger.locks import worker_path
 from proxy.ledger.recovery import ABANDONED_NOTE, estimate
 from proxy.ledger.sqlite import SqliteLedger
-from tests.ledger.calls import assert_sums_equal_events, database, make_key, states
+from tests.ledger.calls import Caller, assert_sums_equal_events, database, make_key, states
 
 WORKER = Path(__file__).with_name("worker.py")
 ROOT = WORKER.parents[2]
@@ -101,6 +101,38 @@ async def test_requests_of_a_worker_that_is_not_entered_are_abandoned(path: Path
     ledger = await SqliteLedger.open_database(path)
     assert "open" not in states(path).values()
     assert ledger.worker_id > worker_id
+    await ledger.close()
+
+
+async def test_what_is_abandoned_has_the_class_of_its_estimate(path: Path) -> None:
+    ledger = await SqliteLedger.open_database(path)
+    prices = "input = 2.50\nlong_context = { above = 272_000, input = 5 }\n"
+    await ledger.adopt_book(f'[models."gpt-4o"]\nmatch = ["4o"]\n{prices}', "hash")
+    key = await make_key(ledger)
+    caller = Caller(worker=99)
+    bodies = {2_000_000: "4o", 1_088_000: "gpt-4o", 1_088_004: "gpt-4o", 4_000_000: "unknown"}
+    for body_bytes, model in bodies.items():
+        await ledger.open(caller.call(key, body_bytes=body_bytes, model=model))
+    await ledger.close()
+    ledger = await SqliteLedger.open_database(path)
+    with database(path) as db:
+        rows = db.execute(
+            "SELECT r.body_bytes, r.context_class, e.type, e.context_class FROM requests AS r"
+            " JOIN events ON request_id = r.id JOIN series AS e ON e.id = series_id"
+            " WHERE r.state = 'abandoned'"
+        ).fetchall()
+    classes = {
+        2_000_000: "above_272000",
+        1_088_000: "",
+        1_088_004: "above_272000",
+        4_000_000: "",
+    }
+    expected = {
+        (size, name, kind, name)
+        for size, name in classes.items()
+        for kind in ("abandoned", "input")
+    }
+    assert set(rows) == expected
     await ledger.close()
 
 
