@@ -1,6 +1,6 @@
 """Models in ``pricing.toml``: names, prices, long-context classes, service tiers, versions."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -86,8 +86,13 @@ def read_models(root: Table, terms: Terms, dates: Dates) -> dict[str, ModelPrice
     return models
 
 
-def read_history(table: Table, terms: Terms, dates: Dates, *, own: bool = False) -> History:
-    """Read the prices of an entry (or a plan's own for it) and their later versions."""
+def read_history(
+    table: Table, terms: Terms, dates: Dates, *, own: bool = False, classes: Collection[int] = ()
+) -> History:
+    """Read the prices of an entry (or a plan's own for it) and their later versions.
+
+    ``classes`` are the thresholds of long context that the entry has where these are a plan's.
+    """
     if own:
         table.only(_HISTORY_KEYS)
     terms = terms.of(table)
@@ -104,16 +109,21 @@ def read_history(table: Table, terms: Terms, dates: Dates, *, own: bool = False)
     if not priced and "versions" not in table and not any(k in table for k in _SECTION_KEYS):
         table.problems.add(table.path, "has no price: write 0 for what is free")
     versions = [first] if priced or not rows else []
+    read = [(table, first)]
     for moment, row in sorted(rows, key=lambda pair: pair[0]):
         version = read_version(row, terms, moment)
+        read.append((row, version))
         versions.append(carry_over(versions[-1], version) if versions else version)
-    return History(versions=tuple(versions))
+    history = History(versions=tuple(versions))
+    for row, version in read:
+        _refuse_unknown_classes(row, version, {*history.classes, *classes})
+    return history
 
 
 def read_version(table: Table, terms: Terms, effective_from: datetime | None) -> Version:
     """Read one set of prices: the table's own, by class, by service tier."""
     prices = PriceTable(prices=read_prices(table, terms), classes=_classes(table, terms))
-    tiers = _tiers(table, terms, prices)
+    tiers = _tiers(table, terms)
     return Version(effective_from=effective_from, table=prices, tiers=tiers)
 
 
@@ -165,7 +175,7 @@ def _classes(table: Table, terms: Terms) -> dict[int, Mapping[PriceKey, Price]]:
     return classes
 
 
-def _tiers(table: Table, terms: Terms, prices: PriceTable) -> dict[str, ServiceTier]:
+def _tiers(table: Table, terms: Terms) -> dict[str, ServiceTier]:
     """Read ``service_tiers``: by name a multiplier, or a table of own prices."""
     outer = table.table("service_tiers")
     if outer is None:
@@ -177,23 +187,27 @@ def _tiers(table: Table, terms: Terms, prices: PriceTable) -> dict[str, ServiceT
             outer.refuse(name, f"is billed as {canonical!r}: write its prices there")
         if isinstance(value, dict):
             inner = Table(value, (*outer.path, name), outer.problems)
-            tiers[name] = _tier(inner, terms, prices)
+            tiers[name] = _tier(inner, terms)
         else:
             factor = outer.decimal(name, low=ZERO, high=FACTOR_MAX, above=True)
             tiers[name] = ServiceTier(multiplier=factor)
     return tiers
 
 
-def _tier(table: Table, terms: Terms, prices: PriceTable) -> ServiceTier:
+def _tier(table: Table, terms: Terms) -> ServiceTier:
     table.only((*PRICE_KEYS, "multiplier", "long_context"))
     own = PriceTable(prices=read_prices(table, terms), classes=_classes(table, terms))
-    _refuse_unknown_classes(table, own, prices)
     multiplier = table.decimal("multiplier", low=ZERO, high=FACTOR_MAX, above=True)
     return ServiceTier(multiplier=multiplier, table=own)
 
 
-def _refuse_unknown_classes(inner: Table, own: PriceTable, prices: PriceTable) -> None:
-    """A tier's class must be one of the model: requests are classed before their tier is known."""
-    for above in own.classes.keys() - prices.classes.keys():
-        reason = f"above {above:_} is no class of the model itself: give it one first"
-        inner.refuse("long_context", reason)
+def _refuse_unknown_classes(table: Table, version: Version, known: Collection[int]) -> None:
+    """A tier's class must be one of the model: requests are classed before their tier is known.
+
+    They are classed by the thresholds of all versions, so it may be any version's.
+    """
+    for name, tier in version.tiers.items():
+        for above in sorted(set(tier.table.classes) - set(known)):
+            reason = f"above {above:_} is no class of the model itself: give it one first"
+            path = (*table.path, "service_tiers", name, "long_context")
+            table.problems.add(path, reason)

@@ -58,7 +58,8 @@ def _own_prices(
         if name not in models:
             known = did_you_mean(name, models, _NAMES_ALIKE)
             table.problems.add(prices.path, f"is no entry of [models]{known}")
-        own[name] = read_history(prices, terms, dates, own=True)
+        classes = models[name].history.classes if name in models else ()
+        own[name] = read_history(prices, terms, dates, own=True, classes=classes)
     return own
 
 

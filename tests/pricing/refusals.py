@@ -258,6 +258,26 @@ BAD = [
             "give it one first"
         ),
     ),
+    (
+        (
+            "[models.m]\ninput = 1\n[[models.m.versions]]\neffective_from = 2027-01-01\n"
+            "service_tiers = { flex = { long_context = { above = 7, input = 1 } } }"
+        ),
+        (
+            "5:28: models.m.versions[1].service_tiers.flex.long_context: above 7 is"
+            " no class of the model itself: give it one first"
+        ),
+    ),
+    (
+        (
+            "[models.m]\ninput = 1\nlong_context = { above = 8, input = 1 }\n[plans.p.models.m]\n"
+            "service_tiers = { flex = { long_context = { above = 7, input = 1 } } }"
+        ),
+        (
+            "5:28: plans.p.models.m.service_tiers.flex.long_context: above 7 is"
+            " no class of the model itself: give it one first"
+        ),
+    ),
     # dates
     (
         "[models.m]\ninput = 1\n[[models.m.versions]]\ninput = 2",

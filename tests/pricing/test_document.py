@@ -228,6 +228,41 @@ def test_a_file_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusals("# 345678901") == ["p.toml:1:1: the file is too long: over 10 characters"]
 
 
+def test_a_tier_s_long_context_may_be_of_any_class_of_the_model() -> None:
+    book = parse("""
+        [models.m]
+        input = 1
+        long_context = { above = 100, input = 2 }
+        service_tiers = { flex = { input = 0.5, long_context = { above = 200, input = 0.9 } } }
+        [[models.m.versions]]
+        effective_from = 2027-01-01
+        service_tiers = { flex = { long_context = { above = 100, input = 1 } } }
+        [[models.m.versions]]
+        effective_from = 2027-02-01
+        long_context = { above = 200, input = 3 }
+        [plans.pro.models.m]
+        input = 9
+        service_tiers = { flex = { long_context = { above = 100, input = 8 } } }
+        [[plans.pro.models.m.versions]]
+        effective_from = 2027-01-01
+        long_context = { above = 300, input = 7 }
+        service_tiers = { flex = { long_context = { above = 300, input = 6 } } }
+        """)
+    model = book.models["m"]
+
+    def price(month: int, above: int, plan: str = "default") -> Decimal | None:
+        at = datetime(2026 + month // 12, month % 12 + 1, 15, tzinfo=UTC)
+        quote = book.quote(
+            model, Metric.TOKENS, "input", plan=plan, at=at, service_tier="flex", above=above
+        )
+        assert quote is not None
+        return quote.price.price
+
+    assert (price(11, 100), price(11, 200)) == (D("0.5"), D("0.9"))
+    assert price(12, 100) == 1
+    assert (price(11, 100, "pro"), price(12, 300, "pro")) == (8, 6)
+
+
 PLACED = re.compile(r"p\.toml:(\d+):(\d+): \S", re.DOTALL)
 
 
