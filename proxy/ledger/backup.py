@@ -5,14 +5,19 @@ Where that happens, the copy is made in one go: a single snapshot, whose only co
 is that the log grows until it is done.
 """
 
+import errno
 import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from proxy.errors import ConflictError
+from proxy.errors import BadRequestError, ConflictError
+from proxy.ledger.faults import fault_name, file_fault
 
 STEP_PAGES = 2_048
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+_WRITING = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_TRUNCATE")
+"""The copy's faults: the ledger itself is only read."""
 
 
 class _BegunAnewError(Exception):
@@ -26,21 +31,50 @@ def back_up(source: sqlite3.Connection, target: Path) -> int:
 
     Raises:
         ConflictError: ``target`` is there already.
+        BadRequestError: It can't be written there.
     """
+    try:
+        return _back_up(source, target)
+    except OSError as error:
+        raise BadRequestError(f"{target} can't be written: {file_fault(error, target)}.") from error
+    except sqlite3.Error as error:
+        name = fault_name(error)
+        if not name.startswith(_WRITING):
+            raise
+        what = "is full" if name == "SQLITE_FULL" else f"reports errors ({name})"
+        raise BadRequestError(
+            f"{target} can't be written: its disk {what}; free some space, or name another place."
+        ) from error
+
+
+def _back_up(source: sqlite3.Connection, target: Path) -> int:
     if target.exists():
         raise _is_there(target)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         _copy(source, partial)
         _sync(partial)
-        try:
-            os.link(partial, target)
-        except FileExistsError:
-            raise _is_there(target) from None
+        _name(partial, target)
     finally:
         partial.unlink(missing_ok=True)
     _sync(target.parent)
     return target.stat().st_size
+
+
+def _name(partial: Path, target: Path) -> None:
+    """Give the finished copy its name, unless that is another file's."""
+    try:
+        os.link(partial, target)
+    except FileExistsError:
+        raise _is_there(target) from None
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        raise BadRequestError(
+            f"{target} can't be written: the file system of {target.absolute().parent} has no hard "
+            f"links ({error.strerror}), by which a whole copy gets its name; back up into a folder "
+            "on another one, and copy the file from there."
+        ) from error
 
 
 def _copy(source: sqlite3.Connection, path: Path) -> None:

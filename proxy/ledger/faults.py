@@ -1,6 +1,8 @@
 """What is wrong with the database, said so that an operator knows what to do."""
 
+import errno
 import sqlite3
+from pathlib import Path
 
 from proxy.errors import LedgerUnavailableError
 
@@ -14,6 +16,7 @@ _ADVICE = (
     ("SQLITE_CORRUPT", "the ledger's database is damaged; restore a backup"),
     ("SQLITE_NOTADB", "the ledger's database is not an SQLite file; restore a backup"),
 )
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL")
 """Faults after which the same connection works again by itself."""
 
@@ -28,11 +31,40 @@ def unavailable(error: BaseException) -> LedgerUnavailableError:
     if isinstance(error, LedgerUnavailableError):
         return error
     name = fault_name(error)
-    advice = next(
+    return LedgerUnavailableError(f"Usage can't be recorded now ({name}): {_advice(name)}.")
+
+
+def unusable(error: BaseException, database: Path) -> LedgerUnavailableError:
+    """Translate what keeps a ledger from being opened, for the operator who named its file."""
+    if isinstance(error, LedgerUnavailableError):
+        return error
+    if isinstance(error, OSError):
+        told = file_fault(error, database)
+        return LedgerUnavailableError(f"The ledger {database} can't be used: {told}.")
+    name = fault_name(error)
+    return LedgerUnavailableError(f"The ledger {database} can't be used ({name}): {_advice(name)}.")
+
+
+def file_fault(error: OSError, path: Path) -> str:
+    """Say what keeps a file from being written, and what to do; ``path`` is the one asked for."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        return f"there is no folder {folder}; make it first, or name another one"
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return (
+            f"{error.filename or path} can't be written ({error.strerror}); make it and its "
+            "folder writable for the user who runs this"
+        )
+    if error.errno in _FULL:
+        return f"its disk is full ({error.strerror}); free some space, or name another place"
+    return f"{error.filename or path} fails ({error.strerror or error}); check its disk and folder"
+
+
+def _advice(name: str) -> str:
+    return next(
         (text for start, text in _ADVICE if name.startswith(start)),
         "the ledger's database fails; the log says more",
     )
-    return LedgerUnavailableError(f"Usage can't be recorded now ({name}): {advice}.")
 
 
 def is_fault(error: BaseException) -> bool:

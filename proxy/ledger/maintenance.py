@@ -7,7 +7,7 @@ from pathlib import Path
 
 from proxy.errors import NotFoundError
 from proxy.ledger.connection import configure
-from proxy.ledger.faults import unavailable
+from proxy.ledger.faults import unusable
 from proxy.ledger.locks import WriteLock
 from proxy.ledger.migrate import check_version, migrate
 
@@ -38,7 +38,7 @@ def maintained(path: Path, *, up_to_date: bool) -> Iterator[sqlite3.Connection]:
                     lock.close()
             yield connection
     except (sqlite3.Error, OSError) as error:
-        raise unavailable(error) from error
+        raise unusable(error, path) from error
 
 
 @contextmanager

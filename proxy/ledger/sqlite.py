@@ -17,7 +17,7 @@ from proxy.ledger.booking import Booking
 from proxy.ledger.checkpoints import Checkpointer
 from proxy.ledger.connection import Reader, configure, connect
 from proxy.ledger.deferred import SqliteDeferred
-from proxy.ledger.faults import is_fault, unavailable
+from proxy.ledger.faults import is_fault, unusable
 from proxy.ledger.leading import LeadLock
 from proxy.ledger.limit_owners import LedgerBook
 from proxy.ledger.limit_verbs import SqliteLimits
@@ -113,7 +113,7 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
                 stall_limit_s=stall_limit_s,
             )
         except (sqlite3.Error, OSError) as error:
-            raise unavailable(error) from error
+            raise unusable(error, file) from error
         try:
             await ledger._writer.start()
             ledger._writer.after_batch = ledger._after_batch
@@ -123,7 +123,7 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
             # Its threads would keep the process from ending, its lock its place from recovery.
             await ledger.close()
             if is_fault(error):
-                raise unavailable(error) from error
+                raise unusable(error, file) from error
             raise
         return ledger
 

@@ -1,5 +1,7 @@
 """``weighbridge verify``, ``backup`` and ``prune``, as an operator runs them."""
 
+import errno
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -115,3 +117,42 @@ def test_a_ledger_that_is_not_there_is_not_made(
     assert ran.status == FAILED
     assert "There is no ledger at" in ran.err
     assert not (tmp_path / "ledger.db").exists()
+
+
+@pytest.mark.parametrize(
+    "command", [("serve", "--port", "0"), ("keys", "create", "--customer", "acme")], ids=" ".join
+)
+def test_a_ledger_that_can_t_be_made_is_told_by_its_path(
+    weighbridge: Weighbridge,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+) -> None:
+    database = tmp_path / "none" / "ledger.db"
+    monkeypatch.setenv("PROXY_DATABASE_URL", f"sqlite:///{database}")
+    ran = weighbridge(*command)
+    assert (ran.status, ran.out) == (FAILED, "")
+    assert ran.err == (
+        f"weighbridge: The ledger {database} can't be used: there is no folder {database.parent}; "
+        "make it first, or name another one.\n"
+    )
+
+
+def test_a_ledger_that_may_not_be_written_is_told_by_its_path(
+    weighbridge: Weighbridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = str(tmp_path / "ledger.db.lock")
+    really = os.open
+
+    def guarded(path: str | Path, *rest: int) -> int:
+        if str(path) == lock:
+            raise PermissionError(errno.EACCES, "Permission denied", lock)
+        return really(path, *rest)
+
+    monkeypatch.setattr("os.open", guarded)
+    ran = weighbridge("keys", "create", "--customer", "acme")
+    assert ran.status == FAILED
+    assert ran.err == (
+        f"weighbridge: The ledger {tmp_path / 'ledger.db'} can't be used: {lock} can't be written "
+        "(Permission denied); make it and its folder writable for the user who runs this.\n"
+    )

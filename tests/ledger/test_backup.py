@@ -1,11 +1,20 @@
 """A copy while it is written: consistent, whole or not there, never in another's place."""
 
 import asyncio
+import errno
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from proxy.errors import ConflictError, LedgerUnavailableError, NotFoundError, SettingsError
+from proxy.errors import (
+    BadRequestError,
+    ConflictError,
+    LedgerUnavailableError,
+    NotFoundError,
+    SettingsError,
+)
 from proxy.ledger import backup as copying
 from proxy.ledger.backup import back_up
 from proxy.ledger.maintenance import maintained
@@ -100,10 +109,71 @@ async def test_nothing_is_overwritten_that_came_meanwhile(
     assert list(tmp_path.glob("*.partial")) + list(tmp_path.glob(".*")) == []
 
 
+def _failing(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+def _full(name: str) -> sqlite3.Error:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorname = name
+    return error
+
+
 async def test_a_folder_that_is_not_there_is_said(ledger: SqliteLedger, path: Path) -> None:
     await make_key(ledger)
-    with pytest.raises(LedgerUnavailableError):
-        copy(path, path.parent / "none" / "copy.db")
+    target = path.parent / "none" / "copy.db"
+    with pytest.raises(BadRequestError) as told:
+        copy(path, target)
+    assert told.value.message == (
+        f"{target} can't be written: there is no folder {target.parent}; make it first, or name "
+        "another one."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [
+        ("_copy", PermissionError(errno.EACCES, "Permission denied"),
+         r"copy.db can't be written \(Permission denied\); make it and its folder writable"),
+        ("_copy", FileNotFoundError(errno.ENOENT, "No such file"), r"copy.db fails \(No such file"),
+        ("_copy", OSError(errno.EROFS, "Read-only file system"), "folder writable for the user"),
+        ("_copy", OSError(errno.ENOSPC, "No space left on device"), "disk is full .* free some"),
+        ("_copy", OSError(errno.EIO, "Input/output error"), r"fails \(Input.*; check its disk and"),
+        ("_copy", _full("SQLITE_FULL"), "its disk is full; free some space, or name another"),
+        ("_copy", _full("SQLITE_IOERR_WRITE"), r"its disk reports errors \(SQLITE_IOERR_WRITE\)"),
+        ("os.link", PermissionError(errno.EPERM, "Operation not permitted"),
+         "has no hard links .* back up into a folder on another one, and copy the file from there"),
+        ("os.link", OSError(errno.ENOSPC, "No space left on device"), "disk is full"),
+    ],
+)  # fmt: skip
+async def test_what_keeps_the_copy_from_being_written_is_said(
+    ledger: SqliteLedger,
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    error: Exception,
+    said: str,
+) -> None:
+    await make_key(ledger)
+    target = tmp_path / "copies" / "copy.db"
+    target.parent.mkdir()
+    monkeypatch.setattr(f"proxy.ledger.backup.{name}", _failing(error))
+    with pytest.raises(BadRequestError, match=f"^{target} can't be written: .*{said}"):
+        copy(path, target)
+    assert list(target.parent.iterdir()) == []
+
+
+async def test_a_fault_of_the_ledger_names_it(
+    ledger: SqliteLedger, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_key(ledger)
+    monkeypatch.setattr(copying, "_copy", _failing(_full("SQLITE_CORRUPT")))
+    with pytest.raises(LedgerUnavailableError, match=rf"{path} can't be used \(SQLITE_CORRUPT\)"):
+        copy(path, tmp_path / "copy.db")
 
 
 def test_only_a_ledger_is_copied(tmp_path: Path) -> None:
