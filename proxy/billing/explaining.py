@@ -10,6 +10,7 @@ from proxy.core.ids import from_text, to_text
 from proxy.core.money import decimal_text, total
 from proxy.core.periods import Period, utc_text
 from proxy.core.rating import Explanation, explain, pool_quantities, windows
+from proxy.core.units import shown_units
 from proxy.errors import BadRequestError, NotFoundError
 
 
@@ -88,7 +89,7 @@ def render_explained(explained: Explained) -> dict[str, Any]:
             {
                 "metric": part.quantity.metric.value,
                 "type": part.quantity.type,
-                "quantity": part.quantity.quantity,
+                "quantity": shown_units(part.quantity.metric, part.quantity.quantity),
                 "steps": [
                     {"rule": step.rule, "result": step.result, "because": step.because}
                     for step in part.steps

@@ -12,10 +12,11 @@ from proxy.cli.output import print_json, print_table, say
 from proxy.clock import now
 from proxy.core.book import PriceBook, Quote
 from proxy.core.money import decimal_text
-from proxy.core.periods import midnight, utc_text
+from proxy.core.periods import midnight, utc_text, zone
 from proxy.core.plans import DEFAULT_PLAN
 from proxy.core.prices import ModelPrices, PriceKey, Version
-from proxy.core.usage import ATOMS_PER_SECOND, Metric
+from proxy.core.units import grouped_units
+from proxy.core.usage import Metric
 from proxy.errors import BadRequestError, NotFoundError
 from proxy.ledger.port import AdoptedBook, Ledger
 from proxy.settings import Settings
@@ -88,7 +89,7 @@ def show(
     if not rows:
         say("Its prices have not begun at that time.")
     else:
-        print_table(_COLUMNS, rows, right=frozenset({"price", "per"}))
+        print_table(_COLUMNS, rows, right=frozenset({"price", "per", "free"}))
 
 
 @group.command("explain")
@@ -113,7 +114,10 @@ def explain(
     say(f"by price book {book}" + (f", as billed with {invoice}" if invoice else ""))
     for part in explained["quantities"]:
         amount = part["amount"] or "nothing"
-        say(f"\n{part['quantity']:,} {part['metric']} {part['type']}: {amount}".rstrip())
+        quantity = part["quantity"]
+        shown = f"{quantity:,}" if isinstance(quantity, int) else quantity
+        what = f"{part['metric']} {part['type']}".rstrip()
+        say(f"\n{shown} {what}: {amount}")
         for step in part["steps"]:
             say(f"  {step['rule']:<11} {step['result']}  ({step['because']})")
     say(f"\ntogether {explained['currency']} {explained['amount']}")
@@ -138,18 +142,23 @@ def _parsed(adopted: AdoptedBook) -> PriceBook:
 
 
 def _moment(text: str, timezone: str) -> datetime:
+    """Read a date or a time; without an offset it is in the file's timezone, as in the file."""
     try:
         if len(text) == len("2026-12-01"):
             return midnight(date.fromisoformat(text), timezone)
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=zone(timezone))
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise BadRequestError(
             f"{text!r} is no time: write a date such as 2026-12-01, or 2026-12-01T06:00:00Z."
         ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-_COLUMNS = ("type", "tier", "above", "price", "per", "rule", "from", "by")
+_EVERYWHERE = "every model"
+"""The source of prices that hold whatever the model and the service tier."""
+_COLUMNS = ("type", "tier", "above", "price", "per", "free", "rule", "from", "by")
 
 
 def _rows(
@@ -163,6 +172,7 @@ def _rows(
     versions = [version, *([mine] if own is not None and (mine := own.at(at)) else [])]
     tiers = dict.fromkeys(["", *(tier for each in versions for tier in each.tiers)])
     keys = dict.fromkeys(key for each in versions for key in _keys(each))
+    keys |= dict.fromkeys(book.everywhere.prices)
     classes = sorted({0, *(start for each in versions for start in each.table.classes)})
     for tier in tiers:
         for above in classes:
@@ -170,7 +180,9 @@ def _rows(
                 quote = book.quote(
                     model, metric, type_, plan=plan, at=at, service_tier=tier, above=above
                 )
-                if quote is not None and quote.above == above:
+                if quote is None or quote.above != above:
+                    continue
+                if not tier or quote.source != _EVERYWHERE:
                     yield _row(metric, type_, quote)
 
 
@@ -184,11 +196,9 @@ def _keys(version: Version) -> Iterator[PriceKey]:
 
 def _row(metric: Metric, type_: str, quote: Quote) -> tuple[str, ...]:
     price, since = quote.price, quote.effective_from
-    size = price.package_size
-    if metric is Metric.AUDIO_SECONDS:
-        size //= ATOMS_PER_SECOND
     shown = ", ".join(
-        decimal_text(tier.price, 2) + (f" to {tier.up_to:,}" if tier.up_to else "")
+        decimal_text(tier.price, 2)
+        + ("" if tier.up_to is None else f" to {grouped_units(metric, tier.up_to)}")
         for tier in price.tiers
     )
     by = quote.source
@@ -201,7 +211,8 @@ def _row(metric: Metric, type_: str, quote: Quote) -> tuple[str, ...]:
         quote.service_tier,
         f"{quote.above:,}" if quote.above else "",
         shown if price.price is None else decimal_text(price.price, 2),
-        f"{size:,}",
+        grouped_units(metric, price.package_size),
+        grouped_units(metric, price.free_units) if price.free_units else "",
         price.charge_model.value,
         utc_text(since) if since else "",
         by,

@@ -8,12 +8,13 @@ from typing import Any
 
 from proxy.core.adjustments import Adjustment
 from proxy.core.book import PriceBook
-from proxy.core.money import decimal_text, half_up, minor_digits, ratio, total
+from proxy.core.money import decimal_text, half_up, minor_digits, total
 from proxy.core.periods import Period, utc_text
 from proxy.core.prices import Price
 from proxy.core.rating.order import Line, rate
 from proxy.core.series import SeriesSum
 from proxy.core.subscriptions import Subscription
+from proxy.core.units import shown_units
 from proxy.core.usage import ATOMS_PER_SECOND, Metric, RequestState
 
 COUNTED = (
@@ -185,7 +186,7 @@ def render_line(line: Line, plan: str, adjusts: Adjustment | None = None) -> dic
         "metric": line.metric.value,
         "model": line.model,
         "type": line.type,
-        "quantity": _units(line.metric, line.quantity),
+        "quantity": shown_units(line.metric, line.quantity),
         "priced_as": line.priced_as,
         "charge_model": line.price and line.price.charge_model.value,
         "unit_price": None,
@@ -214,19 +215,13 @@ def _render_price(metric: Metric, price: Price) -> dict[str, Any]:
         "package_size": price.package_size // ATOMS_PER_SECOND if seconds else price.package_size,
     }
     if price.free_units:
-        rendered["free_units"] = _units(metric, price.free_units)
+        rendered["free_units"] = shown_units(metric, price.free_units)
     if price.tiers:
         rendered["tiers"] = [
             {
-                "up_to": None if tier.up_to is None else _units(metric, tier.up_to),
+                "up_to": None if tier.up_to is None else shown_units(metric, tier.up_to),
                 "price": decimal_text(tier.price, 2),
             }
             for tier in price.tiers
         ]
     return rendered
-
-
-def _units(metric: Metric, quantity: int) -> int | str:
-    if metric is Metric.AUDIO_SECONDS:
-        return decimal_text(ratio(Decimal(quantity), ATOMS_PER_SECOND))
-    return quantity

@@ -18,6 +18,14 @@ long_context = { above = 100, output = 90 }
 service_tiers = { flex = 0.5 }
 input_audio = { mode = "graduated", tiers = [{ up_to = 10, price = 5 }, { price = 3 }] }
 output_audio = { mode = "volume", tiers = [{ up_to = 10, price = 5 }, { price = 3 }] }
+audio_seconds = { price = 0.006, per = "minute" }
+[models.heard]
+audio_seconds = { price = 0.006, per = "minute", free_units = 30 }
+[models.spoken.audio_seconds]
+per = "minute"
+mode = "volume"
+rounding = "up"
+tiers = [{ up_to = 3_600, price = 0.006 }, { price = 0.003 }]
 [[models.m.versions]]
 effective_from = 2026-11-16
 input = 3
@@ -118,6 +126,19 @@ def test_tiers(type_: str, price: str, rule: str) -> None:
     found = steps(told((type_, 20)))
     assert found["price"].startswith(price)
     assert found["rule"] == rule
+
+
+def test_audio_is_told_in_seconds() -> None:
+    plain = steps(told(("", 90_500_000), metric=Metric.AUDIO_SECONDS))
+    assert plain["price"] == "0.006 per 60 seconds | by the table of: model"
+    assert plain["rule"] == "standard | 90.5 seconds, each its part of the price"
+    found = steps(told(("", 90_500_000), metric=Metric.AUDIO_SECONDS, model="spoken"))
+    assert found["price"].startswith("0.006 up to 3600, 0.003 up to any, per 60 seconds")
+    assert found["pool"].startswith("90.5 of 90.5 seconds")
+    assert found["rounding"] == "2 packages | every started 60 is charged whole"
+    assert found["rule"].endswith("for the pool | 120 seconds reach the price 0.006")
+    free = steps(told(("", 90_500_000), metric=Metric.AUDIO_SECONDS, model="heard"))
+    assert free["free units"] == "60.5 paid | 30 are free"
 
 
 def test_unpriced_and_failed() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from proxy.billing.explaining import explain_request, render_explained
 from proxy.core.ids import to_text
+from proxy.core.usage import Metric, Quantity, Usage
 from proxy.errors import BadRequestError, NotFoundError
 from tests.ledger.calls import settlement, usage
 from tests.periods.office import PRICES, Office
@@ -35,6 +36,18 @@ async def test_a_closed_period_is_explained_by_its_own_prices(office: Office) ->
     assert explained["prices"] == {"sequence": 1}
     rules = [step["rule"] for part in explained["quantities"] for step in part["steps"]]
     assert rules[0] == "match"
+
+
+async def test_audio_is_explained_in_seconds(office: Office) -> None:
+    prices = '[models.whisper]\naudio_seconds = { price = 0.006, per = "minute" }\n'
+    await office.adopt(PRICES + prices)
+    call = await office.start(await office.customer(), "2026-11-03", "whisper")
+    heard = Quantity(metric=Metric.AUDIO_SECONDS, type="", quantity=90_500_000)
+    await office.ledger.settle(settlement(call, Usage(quantities=(heard,)), model="whisper"))
+    explained = render_explained(await explain_request(office.shelf, to_text(call.id)))
+    quantities = {part["metric"]: part["quantity"] for part in explained["quantities"]}
+    assert quantities["audio_seconds"] == "90.5"
+    assert explained["amount"] == "0.00905"
 
 
 async def test_what_can_not_be_explained_is_told(office: Office) -> None:

@@ -14,6 +14,7 @@ from proxy.core.rating.order import PoolKey, pool_key, share
 from proxy.core.rating.package import started_packages
 from proxy.core.rating.standard import paid_units, standard
 from proxy.core.rating.volume import reached
+from proxy.core.units import shown_units, unit_name
 from proxy.core.usage import Metric, Quantity, RequestState
 
 
@@ -97,7 +98,11 @@ def _explain_one(
     pool = pools.get(pool_key(request.segment_id, quote, above), quantity.quantity)
     price, units = quote.price, quantity.quantity
     amount = share(price, units, pool) if price.pooled else standard(price, units)
-    steps = (matched, *_price_steps(quote, quantity, request), *_amount_steps(price, units, pool))
+    steps = (
+        matched,
+        *_price_steps(quote, quantity, request),
+        *_amount_steps(quantity.metric, price, units, pool),
+    )
     because = "precise; only totals are rounded"
     last = Step(rule="amount", result=decimal_text(amount), because=because)
     return ExplainedQuantity(quantity=quantity, steps=(*steps, last), amount=amount)
@@ -130,37 +135,51 @@ def _price_steps(quote: Quote, quantity: Quantity, request: PricedRequest) -> It
         tier = f"{tier}: {quote.multiplier} times the price"
     because = f"the answer said {request.service_tier or 'none'!r}"
     yield Step(rule="tier", result=tier, because=because)
-    listed = _price_text(quote.listed)
+    listed = _price_text(quantity.metric, quote.listed)
     yield Step(rule="price", result=listed, because=f"by the table of: {quote.source}")
     if quote.markup != 1:
         because = f"plan {request.plan} marks up by {quote.markup}"
-        yield Step(rule="markup", result=_price_text(quote.price), because=because)
+        yield Step(rule="markup", result=_price_text(quantity.metric, quote.price), because=because)
 
 
-def _amount_steps(price: Price, units: int, pool: int) -> Iterator[Step]:
+def _amount_steps(metric: Metric, price: Price, units: int, pool: int) -> Iterator[Step]:
+    name = unit_name(metric)
+
+    def shown(quantity: int) -> int | str:
+        return shown_units(metric, quantity)
+
     if not price.pooled:
-        because = f"{units} units, each its part of the price"
+        because = f"{shown(units)} {name}, each its part of the price"
         yield Step(rule="rule", result="standard", because=because)
         return
     because = "free units, packages and tiers see the period's whole quantity"
-    yield Step(rule="pool", result=f"{units} of {pool} units", because=because)
+    yield Step(rule="pool", result=f"{shown(units)} of {shown(pool)} {name}", because=because)
     paid = paid_units(price, pool)
     if price.free_units:
-        yield Step(rule="free units", result=f"{paid} paid", because=f"{price.free_units} are free")
+        because = f"{shown(price.free_units)} are free"
+        yield Step(rule="free units", result=f"{shown(paid)} paid", because=because)
     if price.whole_packages:
         packages = started_packages(paid, price.package_size)
-        because = f"every started {price.package_size} is charged whole"
+        because = f"every started {shown(price.package_size)} is charged whole"
         yield Step(rule="rounding", result=f"{packages} packages", because=because)
         paid = packages * price.package_size
     because = "by the tiers" if price.tiers else "by the price"
     if price.charge_model == "volume":
-        because = f"{paid} units reach the price {decimal_text(reached(price, paid).price)}"
+        reaching = decimal_text(reached(price, paid).price)
+        because = f"{shown(paid)} {name} reach the price {reaching}"
     whole = decimal_text(share(price, pool, pool))
     yield Step(rule="rule", result=f"{price.charge_model}: {whole} for the pool", because=because)
 
 
-def _price_text(price: Price) -> str:
+def _price_text(metric: Metric, price: Price) -> str:
+    per = str(shown_units(metric, price.package_size))
+    if metric is Metric.AUDIO_SECONDS:
+        per += " seconds"
     if price.price is not None:
-        return f"{decimal_text(price.price)} per {price.package_size}"
-    tiers = (f"{decimal_text(t.price)} up to {t.up_to or 'any'}" for t in price.tiers)
-    return f"{', '.join(tiers)}, per {price.package_size}"
+        return f"{decimal_text(price.price)} per {per}"
+    tiers = (
+        f"{decimal_text(tier.price)} up to "
+        + ("any" if tier.up_to is None else str(shown_units(metric, tier.up_to)))
+        for tier in price.tiers
+    )
+    return f"{', '.join(tiers)}, per {per}"
