@@ -46,7 +46,7 @@ def create(
             timezone=timezone,
         )
 
-    _tell(with_ledger(settings, make))
+    _tell(with_ledger(settings, make, makes=True))
     say(f"Make a key:  weighbridge keys create --customer {customer}")
 
 

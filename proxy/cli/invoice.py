@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from proxy.cli.ledger_access import with_ledger
+from proxy.cli.ledger_access import named_subscription, with_ledger
 from proxy.cli.output import print_json, print_table, say
 from proxy.clock import now
 from proxy.errors import BadRequestError
@@ -40,6 +40,7 @@ def invoice(
         from proxy.billing.bills import invoice_json  # noqa: PLC0415 - --help needs none of it
         from proxy.billing.books import BookShelf  # noqa: PLC0415
 
+        await named_subscription(ledger, subscription)
         shelf = BookShelf(ledger)
         book = (await shelf.in_force()).book
         return await invoice_json(shelf, book, subscription, now(), period)

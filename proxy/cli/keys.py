@@ -49,7 +49,7 @@ def create(
             subscription=holder.external_id,
         )
 
-    record = with_ledger(settings, make)
+    record = with_ledger(settings, make, makes=True)
     if as_json:
         shown = ("subscription", "customer", "plan", "prefix", "name", "id")
         print_json({"secret": secret} | {key: getattr(record, key) for key in shown})

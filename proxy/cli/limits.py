@@ -1,6 +1,6 @@
 """``weighbridge limits``: budgets and rate limits of subscriptions and keys, over their plans'."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from proxy.cli.keys import SECRET_PREFIX
-from proxy.cli.ledger_access import with_ledger
+from proxy.cli.ledger_access import named_subscription, with_ledger
 from proxy.cli.output import print_json, print_table, say
 from proxy.clock import now_us
 from proxy.core.budgets import LimitStanding, render_standing
@@ -100,7 +100,9 @@ def show(
     """Show limits and where they stand: of one subscription, or of all that have any set."""
 
     async def read(ledger: Ledger) -> list[LimitStanding]:
-        names = [subscription] if subscription is not None else await ledger.limited()
+        names: Sequence[str] = await ledger.limited() if subscription is None else [subscription]
+        if subscription is not None:
+            await named_subscription(ledger, subscription)
         return [standing for name in names for standing in await ledger.limits(name)]
 
     standings = with_ledger(Settings.load(), read)

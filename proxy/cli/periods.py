@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from proxy.cli.ledger_access import with_ledger
+from proxy.cli.ledger_access import named_subscription, with_ledger
 from proxy.cli.output import moment, print_json, print_table, say
 from proxy.clock import now
 from proxy.core.periods import utc_text
@@ -75,6 +75,8 @@ def list_periods(
     """List closed periods in the order of their numbers."""
 
     async def read(ledger: Ledger) -> list[ClosedPeriod]:
+        if subscription is not None:
+            await named_subscription(ledger, subscription)
         return list(await ledger.closed_periods(subscription))
 
     found = with_ledger(Settings.load(), read)

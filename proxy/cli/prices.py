@@ -39,11 +39,13 @@ def show_diff(
     settings = Settings.load()
     file = file or settings.pricing_file
     book = parse(read_text(file), str(file))
-    adopted = with_ledger(settings, _adopted)
+    adopted = _in_force(settings)
     if adopted is None:
+        path = settings.database_path
+        where = "" if path.is_file() else f"There is no ledger at {path.absolute()}, so "
+        said = f"{where}no prices are in force yet, and {file} is good"
         raise NotFoundError(
-            f"No prices are in force yet, and {file} is good: 'weighbridge serve' adopts the "
-            "pricing file."
+            f"{said[0].upper()}{said[1:]}: 'weighbridge serve' adopts the pricing file."
         )
     changes = diff(_parsed(adopted), book)
     if as_json:
@@ -127,12 +129,17 @@ def book_in_force(settings: Settings) -> PriceBook:
     """Return what the proxy prices by; before it first ran, that is the file."""
     from proxy.app import load_book  # noqa: PLC0415 - --help needs no prices
 
-    adopted = with_ledger(settings, _adopted)
+    adopted = _in_force(settings)
     return load_book(settings) if adopted is None else _parsed(adopted)
 
 
-async def _adopted(ledger: Ledger) -> AdoptedBook | None:
-    return await ledger.book()
+def _in_force(settings: Settings) -> AdoptedBook | None:
+    """Return what a ledger has in force; where there is no ledger, none is made to look."""
+
+    async def read(ledger: Ledger) -> AdoptedBook | None:
+        return await ledger.book()
+
+    return with_ledger(settings, read) if settings.database_path.is_file() else None
 
 
 def _parsed(adopted: AdoptedBook) -> PriceBook:

@@ -30,7 +30,7 @@ def create(
     async def make(ledger: Ledger) -> Subscription:
         return await make_missing(ledger, settings, subscription, customer=customer, plan=plan)
 
-    made = with_ledger(settings, make)
+    made = with_ledger(settings, make, makes=True)
     name, billed = made.external_id, made.customer.external_id
     say(f"Subscription {name}: customer {billed}, plan {made.plan}.")
     say(f"Make a key:  weighbridge keys create --customer {billed} --subscription {name}")

@@ -12,6 +12,15 @@ from proxy.ledger.locks import WriteLock
 from proxy.ledger.migrate import check_version, migrate
 
 
+def require_ledger(path: Path) -> None:
+    """Refuse to look at a ledger that is not there, lest an empty one be made and read."""
+    if not path.is_file():
+        raise NotFoundError(
+            f"There is no ledger at {path.absolute()}: name it in PROXY_DATABASE_URL, or start "
+            "where it is."
+        )
+
+
 @contextmanager
 def maintained(path: Path, *, up_to_date: bool) -> Iterator[sqlite3.Connection]:
     """Connect to a ledger that is there; ``up_to_date`` brings its schema to this program's first.
@@ -21,10 +30,7 @@ def maintained(path: Path, *, up_to_date: bool) -> Iterator[sqlite3.Connection]:
         SettingsError: It is newer than this program, or no ledger.
         LedgerUnavailableError: It can't be read or written.
     """
-    if not path.is_file():
-        raise NotFoundError(
-            f"There is no ledger at {path}: name it in PROXY_DATABASE_URL, or start where it is."
-        )
+    require_ledger(path)
     try:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             configure(connection, reads_only=False)

@@ -1,5 +1,6 @@
 """Keys, customers and subscriptions, as operators make and list them."""
 
+import asyncio
 import hashlib
 import re
 import sqlite3
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from proxy.__main__ import FAILED, MISUSED
+from proxy.ledger.sqlite import SqliteLedger
 from tests.cli.conftest import Weighbridge
 
 SECRET = re.compile(r"wb-[\w-]{43}")
@@ -83,6 +85,7 @@ def test_revoke(weighbridge: Weighbridge, named_by: str) -> None:
 
 
 def test_revoking_what_is_not_there(weighbridge: Weighbridge) -> None:
+    weighbridge("keys", "create", "--customer", "acme")
     ran = weighbridge("keys", "revoke", "wb-nothing00")
     assert ran.status == FAILED
     assert "wb-nothing00" in ran.err
@@ -93,7 +96,14 @@ def test_key_without_customer_is_misuse(weighbridge: Weighbridge) -> None:
 
 
 @pytest.mark.parametrize("group", ["keys", "customers", "subscriptions"])
-def test_empty_lists_say_what_to_do(weighbridge: Weighbridge, group: str) -> None:
+async def test_empty_lists_say_what_to_do(
+    weighbridge: Weighbridge, tmp_path: Path, group: str
+) -> None:
+    await (await SqliteLedger.open_database(tmp_path / "ledger.db")).close()
+    await asyncio.to_thread(check_empty_list, weighbridge, group)
+
+
+def check_empty_list(weighbridge: Weighbridge, group: str) -> None:
     assert "weighbridge keys create --customer acme" in weighbridge(group, "list").out
     assert weighbridge(group, "list", "--json").json() == []
 

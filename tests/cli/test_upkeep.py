@@ -109,14 +109,66 @@ def test_a_newer_ledger_is_refused_politely(
     assert (tmp_path / "ledger.db").read_bytes() == before
 
 
-@pytest.mark.parametrize("command", COMMANDS[:3], ids=lambda command: command[0])
+READING = [
+    ("keys", "revoke", "wb-1"),
+    ("customers", "list"),
+    ("customers", "change", "acme", "--name", "Acme"),
+    ("subscriptions", "list"),
+    ("subscriptions", "change-plan", "acme", "pro"),
+    ("limits", "show"),
+    ("limits", "set", "acme", "--concurrent", "1"),
+    ("limits", "clear", "acme"),
+    ("invoice", "acme"),
+    ("periods", "close"),
+    ("periods", "list"),
+    ("prices", "diff"),
+    ("prices", "explain", "wb_0000000000001"),
+    ("requests", "show", "wb_0000000000001"),
+]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *READING], ids=" ".join)
 def test_a_ledger_that_is_not_there_is_not_made(
     weighbridge: Weighbridge, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     ran = weighbridge(*command)
     assert ran.status == FAILED
-    assert "There is no ledger at" in ran.err
+    assert f"There is no ledger at {tmp_path / 'ledger.db'}" in ran.err
+    assert list(tmp_path.iterdir()) == [tmp_path / "pricing.toml"]
+
+
+def test_prices_before_the_first_start_are_the_file_s(
+    weighbridge: Weighbridge, tmp_path: Path
+) -> None:
+    assert "2.50" in weighbridge("prices", "show", "gpt-4o").out
+    ran = weighbridge("prices", "diff")
+    assert "so no prices are in force yet, and " in ran.err
+    assert "is good: 'weighbridge serve' adopts the pricing file" in ran.err
     assert not (tmp_path / "ledger.db").exists()
+    weighbridge("keys", "create", "--customer", "acme")
+    assert "weighbridge: No prices are in force yet" in weighbridge("prices", "diff").err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("usage", "acmee"),
+        ("invoice", "acmee"),
+        ("limits", "show", "acmee"),
+        ("periods", "list", "--subscription", "acmee"),
+        ("periods", "close", "--subscription", "acmee"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistyped_subscription_is_not_answered_as_a_fact(
+    weighbridge: Weighbridge, command: tuple[str, ...]
+) -> None:
+    weighbridge("keys", "create", "--customer", "acme")
+    for options in ((), ("--json",)) if command[0] != "invoice" else ((),):
+        ran = weighbridge(*command, *options)
+        assert (ran.status, ran.out) == (FAILED, "")
+        assert "There is no subscription" in ran.err
+        assert "'weighbridge subscriptions list' shows" in ran.err
 
 
 @pytest.mark.parametrize(

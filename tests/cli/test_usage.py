@@ -88,6 +88,7 @@ def test_nothing_used(weighbridge: Weighbridge) -> None:
 
 
 def test_unknown_subscription(weighbridge: Weighbridge) -> None:
+    weighbridge("keys", "create", "--customer", "acme")
     ran = weighbridge("usage", "nobody")
     assert ran.status == FAILED
     assert "weighbridge subscriptions list" in ran.err
