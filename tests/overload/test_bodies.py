@@ -18,6 +18,7 @@ from tests.overload.serving import OK, Proxy, resident_bytes, serving
 
 MEBIBYTE = 1 << 20
 CHAT = "/v1/chat/completions"
+FILES = "/v1/files"
 
 
 def body(size: int) -> bytes:
@@ -129,7 +130,7 @@ async def test_who_sends_too_slowly_is_told(
 ) -> None:
     async with serving(tmp_path, managed=managed, client_timeout_s=0.3) as proxy:
         key = await proxy.key() if managed else "sk-own"
-        path = CHAT if managed else "/v1/files"
+        path = CHAT if managed else FILES
         kind = {} if managed else {"Content-Type": "text/plain"}
         await proxy.ask(request(path, key=key, body=body(1000), headers=kind))
         await proxy.at_rest()
@@ -151,7 +152,7 @@ async def test_who_sends_too_slowly_is_told(
 
 async def test_an_upload_without_a_length_is_bounded_too(tmp_path: Path) -> None:
     async with serving(tmp_path, managed=False, max_upload_bytes=MEBIBYTE) as proxy:
-        await proxy.ask(request("/v1/files", key="sk-own", body=b"x"))
+        await proxy.ask(request(FILES, key="sk-own", body=b"x"))
         await proxy.at_rest()
         wire = await proxy.connect()
         head = "POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-own\r\n"
@@ -166,16 +167,15 @@ async def test_an_upload_without_a_length_is_bounded_too(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("kind", "setting"), [("json", b"PROXY_MAX_BODY_BYTES"), ("x", b"PROXY_MAX_UPLOAD_BYTES")]
+    ("path", "setting"), [(CHAT, b"PROXY_MAX_BODY_BYTES"), (FILES, b"PROXY_MAX_UPLOAD_BYTES")]
 )
 async def test_who_sends_too_much_is_told_which_setting_forbids_it(
-    tmp_path: Path, kind: str, setting: bytes
+    tmp_path: Path, path: str, setting: bytes
 ) -> None:
     limits = {"max_body_bytes": 2000, "max_upload_bytes": 2000}
     async with serving(tmp_path, managed=False, **limits) as proxy:
-        headers = {"Content-Type": f"application/{kind}"}
-        announced = request(CHAT, key="sk-own", body=body(2001), headers=headers)
-        head = chunked("sk-own").replace(b"application/json", headers["Content-Type"].encode())
+        announced = request(path, key="sk-own", body=body(2001))
+        head = chunked("sk-own").replace(CHAT.encode(), path.encode())
         found = head + b"7d1\r\n" + body(2001) + b"\r\n0\r\n\r\n"
         for sent in (announced, found):
             status, _, said = await proxy.ask(sent)
@@ -186,7 +186,7 @@ async def test_who_sends_too_much_is_told_which_setting_forbids_it(
 
 async def test_an_upload_waits_for_an_upstream_that_reads_slowly(tmp_path: Path) -> None:
     async with serving(tmp_path, managed=False) as proxy:
-        await proxy.ask(request("/v1/files", key="sk-own", body=b"x"))
+        await proxy.ask(request(FILES, key="sk-own", body=b"x"))
         await proxy.at_rest()
         go_on = asyncio.Event()
 
@@ -198,7 +198,7 @@ async def test_an_upload_waits_for_an_upstream_that_reads_slowly(tmp_path: Path)
         before = resident_bytes()
         wire = await proxy.connect()
         size = 256 * MEBIBYTE
-        head = request("/v1/files", key="sk-own", headers={"Content-Length": str(size)})
+        head = request(FILES, key="sk-own", headers={"Content-Length": str(size)})
         await wire.send(head)
         sent = 0
 
@@ -220,7 +220,7 @@ async def test_an_upload_waits_for_an_upstream_that_reads_slowly(tmp_path: Path)
 
 async def test_a_client_that_leaves_after_its_upload_is_seen(tmp_path: Path) -> None:
     async with serving(tmp_path, managed=False, on_disconnect="cancel") as proxy:
-        await proxy.ask(request("/v1/files", key="sk-own", body=b"x"))
+        await proxy.ask(request(FILES, key="sk-own", body=b"x"))
         await proxy.at_rest()
         go_on = asyncio.Event()
         _pause_upstream(proxy, go_on)
