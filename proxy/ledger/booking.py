@@ -70,18 +70,32 @@ class Booking:
         self, connection: sqlite3.Connection, calls: Sequence[OpenCall]
     ) -> list[Admission | Refusal]:
         """Decide, and insert the admitted ones."""
-        outcomes = self._decide(connection, calls)
-        if not self._insert(connection, calls, outcomes):
+        outcomes = self._admit(connection, calls)
+        if outcomes is None:
             self._limiting.undo()
             self._refresh(connection)
-            refused = {call.id: self._refuse_revoked(connection, call) for call in calls}
-            outcomes = self._decide(connection, [call for call in calls if not refused[call.id]])
-            decided = iter(outcomes)
-            outcomes = [refused[call.id] or next(decided) for call in calls]
-            if not self._insert(connection, calls, outcomes):
+            outcomes = self._admit(connection, calls)
+            if outcomes is None:
                 raise UnexpectedRowsError
         self._note_use(connection, calls)
         return outcomes
+
+    def _admit(
+        self, connection: sqlite3.Connection, calls: Sequence[OpenCall]
+    ) -> list[Admission | Refusal] | None:
+        """Decide and insert, by the configuration as it is known; None where it has changed.
+
+        Whoever learnt first that it has changed, an opening or a settlement: each key is looked
+        up again, once.
+        """
+        refused = self._identities.refuse_revoked(connection, calls)
+        if refused:
+            left = [call for call in calls if call.id not in refused]
+            decided = iter(self._decide(connection, left))
+            outcomes = [refused.get(call.id) or next(decided) for call in calls]
+        else:
+            outcomes = self._decide(connection, calls)
+        return outcomes if self._insert(connection, calls, outcomes) else None
 
     def finish(self, connection: sqlite3.Connection) -> None:
         """Write what is written once a transaction: call it before its commit."""
@@ -151,15 +165,6 @@ class Booking:
             1 if call.stream else 0,
             call.body_bytes,
             call.attempt,
-        )
-
-    def _refuse_revoked(self, connection: sqlite3.Connection, call: OpenCall) -> Refusal | None:
-        if call.key is None or not self._identities.is_revoked(connection, call.key.id):
-            return None
-        return Refusal(
-            status=401,
-            code="invalid_api_key",
-            message=f"The API key {call.key_prefix}… was revoked: use another one.",
         )
 
     def _note_use(self, connection: sqlite3.Connection, calls: Sequence[OpenCall]) -> None:

@@ -1,10 +1,12 @@
 """Whose request it is: subscriptions by key or digest, and their segments by time."""
 
 import sqlite3
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from proxy.core.subscriptions import NO_SECRET, key_digest
 from proxy.ledger import keys, rows
+from proxy.ledger.port import OpenCall, Refusal
 
 END_OF_TIME_US = 1 << 62
 ADOPTED_PLAN = "default"
@@ -29,15 +31,16 @@ class Identities:
     """What the writer knows of keys and subscriptions as of one configuration sequence.
 
     A key that is known never changes its subscription, and a segment's start never moves, so
-    only revocations and plan changes need the sequence to be looked at: at each opening. What
-    was learnt in a transaction that was rolled back must be forgotten: :meth:`forget`.
+    only revocations and plan changes need the sequence to be looked at: at each opening. Keys
+    that work are remembered for as long as it stays. What was learnt in a transaction that was
+    rolled back must be forgotten: :meth:`forget`.
     """
 
     def __init__(self) -> None:
         self.sequence = 0
         self._owners: dict[bytes, Owner] = {}
         self._spans: dict[int, tuple[Span, ...]] = {}
-        self._revoked: dict[int, bool] = {}
+        self._working: set[int] = set()
 
     def forget(self) -> None:
         """Forget everything; the next opening reads it anew."""
@@ -48,15 +51,32 @@ class Identities:
         self.forget()
         self.sequence = rows.read_sequence(connection)
 
-    def is_revoked(self, connection: sqlite3.Connection, key_id: int) -> bool:
-        """Tell whether a key is revoked (or not there at all)."""
-        revoked = self._revoked.get(key_id)
-        if revoked is None:
-            row = connection.execute(
-                "SELECT revoked_at_us IS NOT NULL FROM api_keys WHERE id = ?", (key_id,)
-            ).fetchone()
-            revoked = self._revoked[key_id] = row is None or bool(row[0])
-        return revoked
+    def refuse_revoked(
+        self, connection: sqlite3.Connection, calls: Sequence[OpenCall]
+    ) -> dict[int, Refusal]:
+        """Return the refusals, by request, of those whose key is revoked (or not there at all)."""
+        refused = {}
+        for call in calls:
+            key = call.key
+            if key is None or key.id in self._working or self._works(connection, key.id):
+                continue
+            refused[call.id] = Refusal(
+                status=401,
+                code="invalid_api_key",
+                message=f"The API key {call.key_prefix}… was revoked: use another one.",
+            )
+        return refused
+
+    def _works(self, connection: sqlite3.Connection, key_id: int) -> bool:
+        row = connection.execute(
+            "SELECT 1 FROM api_keys WHERE id = ? AND revoked_at_us IS NULL", (key_id,)
+        ).fetchone()
+        if row is None:
+            return False
+        if len(self._working) > _REMEMBERED:
+            self._working.clear()
+        self._working.add(key_id)
+        return True
 
     def segment_id(
         self, connection: sqlite3.Connection, subscription_id: int, at_us: int
