@@ -25,7 +25,7 @@ from proxy.core.plans import Limits
 
 MINUTE_US = 60_000_000
 CLOCK_JUMP_US = 10_000_000
-"""A moment so much earlier than the last one is a clock that was set, not a late neighbour."""
+"""A decision so much earlier than the last one is by a clock that was set back."""
 SOON_US = 250_000
 """When to ask again where something that runs must end first: nobody knows when it will."""
 FOREVER_US = 1 << 62
@@ -151,8 +151,10 @@ def admit(
 ) -> LimitState | Refused:
     """Take a request's worst case out of what is left, or say why it does not fit.
 
-    ``state.spends`` hold ``now_us``, the moment at which the request was accepted, and have every
-    window that is limited. ``whose`` names the owner in the message.
+    ``state.spends`` hold the moment at which the request was accepted, and have every window that
+    is limited. ``now_us`` is the moment of the decision, which may be much later: the rates go by
+    it, or a request that came slowly would wind the buckets' time back. ``whose`` names the owner
+    in the message.
     """
     refused = _refuse_spend(state, caps, need, whose) if caps.spends and need.amount else None
     most = caps.limits.concurrent_requests
@@ -276,17 +278,25 @@ def reset_text(spend: Spend) -> str:
     return utc_text(_EPOCH + timedelta(microseconds=spend.end_us))
 
 
+def on_clock(state: LimitState, now_us: int) -> LimitState:
+    """Return a state whose levels refill from now on, where the clock was set back.
+
+    It is to be kept whether or not a request is admitted: those that are refused leave no trace,
+    so full buckets would wait until the clock is where it was, which could take hours. ``now_us``
+    is told by a clock, never by a request: those may be decided upon long after they came.
+    """
+    if state.levels_at_us - now_us > CLOCK_JUMP_US:
+        return state._replace(levels_at_us=now_us)
+    return state
+
+
 def levels(state: LimitState, now_us: int) -> tuple[int, int, int]:
     """Return both levels as of now, and the moment to keep: time only ever refills."""
-    elapsed_us = now_us - state.levels_at_us
+    requests_us, tokens_us, at_us = on_clock(state, now_us)[2:5]
+    elapsed_us = now_us - at_us
     if elapsed_us < 0:
-        at_us = now_us if elapsed_us < -CLOCK_JUMP_US else state.levels_at_us
-        return state.requests_level_us, state.tokens_level_us, at_us
-    return (
-        max(0, state.requests_level_us - elapsed_us),
-        max(0, state.tokens_level_us - elapsed_us),
-        now_us,
-    )
+        return requests_us, tokens_us, at_us
+    return max(0, requests_us - elapsed_us), max(0, tokens_us - elapsed_us), now_us
 
 
 def _refuse_spend(state: LimitState, caps: Caps, need: Need, whose: str) -> Refused | None:

@@ -1,9 +1,10 @@
 """What a transaction writes: openings, and settlements with their events and sums."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from proxy.clock import now_us
 from proxy.core.limits import Held
 from proxy.core.usage import Metric, RequestState
 from proxy.errors import BadRequestError
@@ -51,13 +52,13 @@ class Entries:
 class Booking:
     """Writes openings and settlements within the caller's transaction, in the writer's thread."""
 
-    def __init__(self, worker_id: int) -> None:
+    def __init__(self, worker_id: int, clock: Callable[[], int] = now_us) -> None:
         self._worker_id = worker_id
         self._identities = Identities()
         book = LedgerBook()
         self._series = SeriesNumbers(book)
         self._last_used: dict[int, int] = {}
-        self._limiting = Limiting(book)
+        self._limiting = Limiting(book, clock)
 
     def forget(self) -> None:
         """Forget what was learnt in a transaction that is rolled back."""

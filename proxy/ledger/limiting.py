@@ -5,10 +5,11 @@ once, before the commit. All that runs under the ledger's write lock, so it hold
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
+from proxy.clock import now_us
 from proxy.core import limits
 from proxy.core.allowances import Allowance, allowance, tighter
 from proxy.core.limits import Held, LimitState, Need, Refused
@@ -54,10 +55,16 @@ class _Row(NamedTuple):
 
 
 class Limiting:
-    """The limits' side of a transaction; ``anyone`` tells whether there is any limit at all."""
+    """The limits' side of a transaction; ``anyone`` tells whether there is any limit at all.
 
-    def __init__(self, book: LedgerBook) -> None:
+    Budgets are those of the moment at which a request was accepted. Rates go by ``clock``, read
+    under the write lock: bodies come slowly, so requests are decided upon in another order.
+    """
+
+    def __init__(self, book: LedgerBook, clock: Callable[[], int] = now_us) -> None:
         self.anyone = False
+        self._clock = clock
+        self._now_us = 0
         self._book = book
         self._prices = SeriesPrices(self._book)
         self._owners = Owners(self._book)
@@ -124,7 +131,9 @@ class Limiting:
             if owners and at_us > latest.get(owners, -1):
                 latest[owners] = at_us
         self._accounts.mark()
-        self._accounts.load(connection, latest)
+        if latest:
+            self._now_us = self._clock()
+            self._accounts.load(connection, latest)
         return [
             self._decide_one(connection, call, owners) if owners else ADMITTED
             for call, owners in zip(calls, concerned, strict=True)
@@ -153,9 +162,9 @@ class Limiting:
             need = Need(amount or ZERO, tokens)
             refused = self._look_closer(connection, together.accounts, need, at_us)
             if refused is not None:
-                return _refusal(refused, self._told(owners, at_us))
+                return _refusal(refused, self._told(owners))
         self.reserved[call.id] = Held(at_us, amount, tokens, True)  # noqa: FBT003 - by place: on the hot path
-        return Admission(self._told(owners, at_us)) if together.tells else ADMITTED
+        return Admission(self._told(owners)) if together.tells else ADMITTED
 
     def _look_closer(
         self, connection: sqlite3.Connection, accounts: Sequence[Account], need: Need, at_us: int
@@ -165,8 +174,10 @@ class Limiting:
         for account in accounts:
             account.flush()
             owner = account.owner
+            if owner.caps.rated:
+                account.set(limits.on_clock(account.state, self._now_us))
             state = self._accounts.as_of(connection, account, at_us)
-            decided = limits.admit(state, owner.caps, need, at_us, owner.whose)
+            decided = limits.admit(state, owner.caps, need, self._now_us, owner.whose)
             if isinstance(decided, Refused):
                 return decided
             states.append(decided)
@@ -182,13 +193,13 @@ class Limiting:
         message += f". Ask for one that has{near}, or have the operator add its price."
         return Refusal(status=400, code="model_not_priced", message=message)
 
-    def _told(self, owners: Iterable[LimitedOwner], now_us: int) -> Allowance | None:
+    def _told(self, owners: Iterable[LimitedOwner]) -> Allowance | None:
         told: Allowance | None = None
         for owner in owners:
             if owner.tells:
                 account = self._accounts.by_owner[owner.number]
                 account.flush()
-                own = allowance(account.state, owner.caps, now_us)
+                own = allowance(account.state, owner.caps, self._now_us)
                 told = own if told is None else tighter(told, own)
         return told
 

@@ -103,7 +103,7 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
         file = Path(path).resolve()  # noqa: ASYNC240 - once, at the start
         try:
             lock = await asyncio.to_thread(_prepare, file, clock, worker=worker)
-            booking = Booking(lock.worker_id if lock else 0)
+            booking = Booking(lock.worker_id if lock else 0, clock)
             ledger = cls(file, clock, booking, lock)
             ledger._spool = spool_directory
             ledger._writer = GroupWriter(

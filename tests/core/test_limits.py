@@ -32,6 +32,7 @@ from proxy.core.limits import (
     admit,
     defer,
     move,
+    on_clock,
     release,
     room,
     settle,
@@ -163,6 +164,9 @@ def test_a_clock_that_goes_back_refills_nothing() -> None:
     assert state.levels_at_us == NOW
     jumped = admitted(ask(LimitState(levels_at_us=NOW), one_more, at=NOW - DAY_US))
     assert jumped.levels_at_us == NOW - DAY_US
+    assert on_clock(state, NOW - 5_000_000) is state
+    assert on_clock(state, NOW + DAY_US) is state
+    assert on_clock(state, NOW - DAY_US) == state._replace(levels_at_us=NOW - DAY_US)
 
 
 def test_the_truth_is_booked_even_above_what_was_held() -> None:

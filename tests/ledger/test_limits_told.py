@@ -12,6 +12,7 @@ from proxy.ledger.port import Admission, Refusal
 from proxy.ledger.sqlite import SqliteLedger
 from tests.ledger.calls import (
     Caller,
+    Clock,
     database,
     make_key,
     settlement,
@@ -23,7 +24,7 @@ DAY_US = 86_400_000_000
 
 
 async def test_requests_and_tokens_a_minute(
-    ledger: SqliteLedger, caller: Caller, path: Path
+    ledger: SqliteLedger, clock: Clock, caller: Caller, path: Path
 ) -> None:
     await make_key(ledger)
     await ledger.set_limits(
@@ -41,10 +42,10 @@ async def test_requests_and_tokens_a_minute(
     assert isinstance(last, Refusal)
     assert last.retry_after_s == pytest.approx(20, abs=0.01)
     assert last.allowance is not None
-    caller.at_us += 20_000_000
+    clock.us += 20_000_000
     assert isinstance(await ledger.open(bounded(caller, key)), Admission)
     await ledger.settle(settlement(calls[0], usage(input=2000)))
-    caller.at_us += 20_000_000
+    clock.us += 20_000_000
     refused = await ledger.open(bounded(caller, key))
     assert isinstance(refused, Refusal)
     assert "1000 tokens a minute" in refused.message
