@@ -38,6 +38,14 @@ _HOSTED: Final = (
     b'"web_search', b'"file_search"', b'"code_interpreter"', b'"code_execution', b'"mcp',
     b'"computer', b'"image_generation"', b'"web_fetch', b'"shell"', b'"tool_search',
 )  # fmt: skip
+_OTHER_LIMITS: Final = frozenset({"max_output_tokens", "max_completion_tokens"})
+_LIMITS: Final = {
+    "chat.completions": frozenset({"max_completion_tokens", "max_tokens"}),
+    "completions": frozenset({"max_tokens"}),
+    "messages": frozenset({"max_tokens"}),
+    "responses": frozenset({"max_output_tokens"}),
+}
+"""By which names an endpoint limits its output."""
 _NONE: Final[frozenset[bytes]] = frozenset()
 _NO_MEASURES: Final = (0, 0, 0)
 _OBJECT: Final = (b"{", b" ", b"\n", b"\r", b"\t")
@@ -84,7 +92,7 @@ def read_bounds(
     long_cache = not words.isdisjoint(_LONG_CACHE)
     calls = _tool_calls(members) if hosted else 0
     tier = facts.service_tier
-    limit, free = facts.max_output_tokens, False
+    limit, free = _limit(endpoint, facts), False
     measures = _NO_MEASURES if text else _measures(endpoint, facts, length, shape)
     # By place: to name each would take as long as all that was looked at.
     return Bounds(
@@ -129,6 +137,16 @@ def _outputs(endpoint: Endpoint, facts: RequestFacts, members: _Members | None) 
     prompts = members.prompt
     texts = len(prompts) if isinstance(prompts, list) and _of_prompts(prompts) else 1
     return max(several, best_of) * texts
+
+
+def _limit(endpoint: Endpoint, facts: RequestFacts) -> int | None:
+    """Return the limit of output if the endpoint's own is set: others may be ignored.
+
+    0 limits nothing but completions: elsewhere it has no use, and upstreams take it for none.
+    """
+    own = _LIMITS.get(endpoint.name, _OTHER_LIMITS)
+    limit = None if own.isdisjoint(facts.limited_by) else facts.max_output_tokens
+    return limit if limit or endpoint.name == "completions" else None
 
 
 def _of_prompts(prompts: list[Any]) -> bool:

@@ -24,6 +24,7 @@ class _Decisive(msgspec.Struct, gc=False):
     stream: msgspec.Raw = _ABSENT
     stream_options: msgspec.Raw = _ABSENT
     n: msgspec.Raw = _ABSENT
+    best_of: msgspec.Raw = _ABSENT
     max_tokens: msgspec.Raw = _ABSENT
     max_completion_tokens: msgspec.Raw = _ABSENT
     max_output_tokens: msgspec.Raw = _ABSENT
@@ -49,6 +50,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``include_usage`` is what the client itself asked for; ``may_ask`` whether the option can be
     set for it without breaking what it sent (usage-formats.md, section 3). What is neither true
     nor false nor null counts as true for ``store`` and ``background``: some upstreams take it so.
+    ``max_output_tokens`` is the largest limit of output, ``limited_by`` the names of those set.
     ``escaped``: names may be written with escapes (told only where it was read strictly).
     """
 
@@ -57,6 +59,8 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     include_usage: bool = False
     may_ask: bool = False
     n: int | None = None
+    best_of: int | None = None
+    limited_by: tuple[str, ...] = ()
     max_output_tokens: int | None = None
     service_tier: str | None = None
     store: bool | None = None
@@ -87,13 +91,16 @@ def read_facts(body: bytes, *, strict: bool) -> RequestFacts:
     tier = None if found.service_tier is _ABSENT else _read(found.service_tier)
     store = None if found.store is _ABSENT else _read(found.store)
     background = None if found.background is _ABSENT else _read(found.background)
+    limited_by, largest = _limits(found)
     return RequestFacts(
         model=model if isinstance(model, str) else "",
         stream=found.stream is not _ABSENT and _read(found.stream) is True,
         include_usage=asked is True,
         may_ask=options is not None and (asked is None or isinstance(asked, bool)),
         n=None if found.n is _ABSENT else _integer(found.n),
-        max_output_tokens=_most_output(found),
+        best_of=None if found.best_of is _ABSENT else _integer(found.best_of),
+        limited_by=limited_by,
+        max_output_tokens=largest,
         service_tier=tier if isinstance(tier, str) else None,
         store=None if store is None else store is not False,
         background=background is not None and background is not False,
@@ -205,12 +212,25 @@ def _integer(raw: msgspec.Raw) -> int | None:
     return value if 0 <= value <= _MOST else None
 
 
-def _most_output(found: _Decisive) -> int | None:
-    for raw in (found.max_completion_tokens, found.max_output_tokens, found.max_tokens):
-        value = None if raw is _ABSENT else _integer(raw)
-        if value is not None:
-            return value
-    return None
+def _limits(found: _Decisive) -> tuple[tuple[str, ...], int | None]:
+    """Return which limits of output are set, and the largest of them.
+
+    Which one an upstream goes by is its own choice, so a smaller one beside it bounds nothing.
+    None where one of them is no count: some upstreams take it for one, others for no limit.
+    """
+    names: list[str] = []
+    largest: int | None = 0
+    for name, raw in (
+        ("max_completion_tokens", found.max_completion_tokens),
+        ("max_output_tokens", found.max_output_tokens),
+        ("max_tokens", found.max_tokens),
+    ):
+        if raw is _ABSENT or bytes(raw) == b"null":
+            continue
+        names.append(name)
+        value = _integer(raw)
+        largest = None if value is None or largest is None else max(largest, value)
+    return tuple(names), largest if names else None
 
 
 def _read_options(raw: msgspec.Raw) -> dict[str, msgspec.Raw] | None:

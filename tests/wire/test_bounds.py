@@ -94,6 +94,27 @@ def test_every_prompt_has_its_outputs(members: dict[str, Any], outputs: int) -> 
     assert bounds(COMPLETIONS, **members).outputs == outputs
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "members", "limit"),
+    [
+        (COMPLETIONS, {"max_completion_tokens": 1, "max_tokens": 4000}, 4000),
+        (COMPLETIONS, {"max_completion_tokens": 1}, None),
+        (COMPLETIONS, {"max_completion_tokens": 4000, "max_tokens": 1}, 4000),
+        (COMPLETIONS, {"max_tokens": 0}, 0),
+        (CHAT_COMPLETIONS, {"max_completion_tokens": 9, "max_tokens": 4}, 9),
+        (CHAT_COMPLETIONS, {"max_completion_tokens": "9", "max_tokens": 4}, None),
+        (CHAT_COMPLETIONS, {"max_tokens": 0}, None),
+        (CHAT_COMPLETIONS, {"max_output_tokens": 4}, None),
+        (RESPONSES, {"max_tokens": 4}, None),
+        (RESPONSES, {"max_output_tokens": 4}, 4),
+    ],
+)
+def test_no_limit_is_taken_that_an_upstream_may_ignore(
+    endpoint: Any, members: dict[str, Any], limit: int | None
+) -> None:
+    assert bounds(endpoint, **members).output_limit == limit
+
+
 def test_what_can_not_be_read_is_bounded_by_nothing() -> None:
     for body in (b"\x1f\x8bcompressed", b"", b"{" + b" " * LOOKED_AT_BYTES + b"}", None):
         found = read_bounds(CHAT_COMPLETIONS, "m", NO_FACTS, body)
