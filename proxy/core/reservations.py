@@ -1,11 +1,12 @@
 """The worst case: the most that a request can cost, before it is sent.
 
 What bounds a request is in :class:`Bounds`. Its input is no more tokens than its body has bytes
-(a token of text is at least a byte), and no more than the model's context window; the window
-alone, where the body refers to something or brings something that is no text. Its output is no
-more than the limit that it sets; without one, the plan's ``assumed_output``, the model's
-``max_output`` or its window, whichever is found first. Both are priced at the dearest that could
-be: of the types of tokens it can use, the tiers it allows, and the context classes it can reach.
+(a token of text is at least a byte), and no more than the model's context window for each prompt
+that it brings (embeddings and completions take lists of them); the windows alone, where the body
+refers to something or brings something that is no text. Its output is no more than the limit that
+it sets; without one, the plan's ``assumed_output``, the model's ``max_output`` or its window,
+whichever is found first. Both are priced at the dearest that could be: of the types of tokens it
+can use, the tiers it allows, and the context classes it can reach.
 
 Where something had to be assumed the reservation may be too small: the plan's ``assumed_output``,
 tools that the upstream runs without a limit to their number, a model of which neither window nor
@@ -53,7 +54,8 @@ class Bounds(NamedTuple):
     does not bound (ids, URLs, images, files). ``outputs`` is the number of answers that
     ``output_limit`` (None: not set) holds for; 0 where there is no output. ``tool_calls`` are
     those that the upstream runs itself; None: any number. ``media`` and ``long_cache``: kinds of
-    tokens other than plain text, or that are cached for long, may be used.
+    tokens other than plain text, or that are cached for long, may be used. ``prompts``: how many
+    texts there are at most that each have a context window of their own.
     """
 
     body_bytes: int = 0
@@ -69,6 +71,7 @@ class Bounds(NamedTuple):
     images: int = 0
     characters: int = 0
     audio_us: int = 0
+    prompts: int = 1
 
 
 FREE = Bounds(free=True, outputs=0)
@@ -199,16 +202,17 @@ def nearest_names(book: PriceBook, model: str) -> str:
 def _input(entry: Entry, bounds: Bounds) -> _Input:
     """Return the input tokens at most, as often as they may be read."""
     window, length = entry.model.context_window, bounds.body_bytes
+    most = None if window is None else window * bounds.prompts
     turns = 1 + (bounds.tool_calls or 0)
     if bounds.referenced or bounds.tool_calls != 0:
-        if window is not None:
-            return _Input(window * turns, grows=False, least_bytes=0, most_bytes=_ANY)
-        tokens = max(length, ASSUMED_WINDOW) * turns
+        if most is not None:
+            return _Input(most * turns, grows=False, least_bytes=0, most_bytes=_ANY)
+        tokens = max(length, ASSUMED_WINDOW * bounds.prompts) * turns
         return _Input(tokens, grows=False, least_bytes=length, most_bytes=length)
-    if window is not None and length >= window:
-        return _Input(window, grows=False, least_bytes=window, most_bytes=_ANY)
+    if most is not None and length >= most:
+        return _Input(most, grows=False, least_bytes=most, most_bytes=_ANY)
     reached = bisect_right(entry.classes, length - 1)
-    ends = [end for end in (*entry.classes[reached : reached + 1], window) if end is not None]
+    ends = [end for end in (*entry.classes[reached : reached + 1], most) if end is not None]
     least = entry.classes[reached - 1] + 1 if reached else 0
     return _Input(length, grows=True, least_bytes=least, most_bytes=min(ends, default=_ANY))
 

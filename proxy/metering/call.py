@@ -112,7 +112,9 @@ class Call(msgspec.Struct, kw_only=True):
         """Return what it can use at most; of a socket with turns each is bounded for itself."""
         if self.has_turns:
             return FREE
-        return read_bounds(self.endpoint, self.model, self.facts, self.body, self.shape)
+        # What could not be decompressed is as unknown as what is streamed.
+        body = self.body if self.plain is None else self.plain or None
+        return read_bounds(self.endpoint, self.model, self.facts, body, self.shape)
 
     def learn(self) -> None:
         """Take what a form said that was read while it was sent."""

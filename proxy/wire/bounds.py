@@ -6,13 +6,13 @@ bound wider than need be, never narrower. A body that can't be read is bounded b
 
 import re
 from collections.abc import Set as AbstractSet
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from proxy.core.reservations import FREE, Bounds
 from proxy.wire.endpoints import Endpoint, Metering, Modality
-from proxy.wire.request import RequestFacts
+from proxy.wire.request import RequestFacts, may_hide_names
 from proxy.wire.usage import RequestShape
 
 LOOKED_AT_BYTES: Final = 512 << 10
@@ -53,14 +53,36 @@ _ESCAPED: Final = re.compile(rb"\\u00[5-7]")
 """Names can be written with escapes; no letter needs one, so whoever does is taken to hide one."""
 
 
+_PROMPTS: Final = {"completions": b'"prompt"', "embeddings": b'"input"'}
+"""Which endpoints take a list of prompts, and in which member."""
+_MOST_ITEMS: Final = 100_000
+"""Longer lists are not taken apart: that would take longer, and more memory, than it is worth."""
+MOST_PROMPTS: Final = 2_048
+"""Of a body that can't be read at all: as many as OpenAI takes."""
+_ABSENT: Final = msgspec.Raw(b"")
+
+
 class _Members(msgspec.Struct, gc=False):
-    prompt: Any = None
-    input: Any = None
-    best_of: Any = None
+    prompt: msgspec.Raw = _ABSENT
+    input: msgspec.Raw = _ABSENT
+
+
+class _Tools(msgspec.Struct, gc=False):
     max_tool_calls: Any = None
 
 
+class _Prompts(NamedTuple):
+    """How many prompts there are at most, and whether all of them are text or tokens for sure."""
+
+    number: int = 1
+    plain: bool = False
+
+
+_ONE: Final = _Prompts()
 _members = msgspec.json.Decoder(_Members)
+_tools = msgspec.json.Decoder(_Tools)
+_list = msgspec.json.Decoder(list[msgspec.Raw])
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def read_bounds(
@@ -82,22 +104,25 @@ def read_bounds(
     seen = None if body is None or length > LOOKED_AT_BYTES or body[:1] not in _OBJECT else body
     if seen is not None and b"\\" in seen and _ESCAPED.search(seen):
         seen = None
+    prompts = _prompts(body, quoted, facts) if (quoted := _PROMPTS.get(endpoint.name)) else _ONE
     words = _DECISIVE if seen is None else _words(seen)
     media = not text or not words.isdisjoint(_MEDIA)
-    tools = text and not words.isdisjoint(_TOOLS)
+    tools = text and not quoted and not words.isdisjoint(_TOOLS)
     hosted = tools and (seen is None or any(word in seen for word in _HOSTED))
-    members = _read(seen) if hosted or endpoint.name != "chat.completions" else None
     referenced = media or not words.isdisjoint(_REFERENCES)
-    outputs = _outputs(endpoint, facts, members)
+    if length > LOOKED_AT_BYTES and prompts.plain:
+        referenced = False  # so many texts: they are no more than their length
+    outputs = _outputs(endpoint, facts, prompts.number)
     long_cache = not words.isdisjoint(_LONG_CACHE)
-    calls = _tool_calls(members) if hosted else 0
+    calls = _tool_calls(seen) if hosted else 0
     tier = facts.service_tier
     limit, free = _limit(endpoint, facts), False
     measures = _NO_MEASURES if text else _measures(endpoint, facts, length, shape)
     # By place: to name each would take as long as all that was looked at.
     return Bounds(
-        length, limit, model, free, referenced, outputs, tier, media, long_cache, calls, *measures
-    )
+        length, limit, model, free, referenced, outputs, tier, media, long_cache, calls, *measures,
+        prompts.number,
+    )  # fmt: skip
 
 
 def _measures(
@@ -116,27 +141,44 @@ def _words(body: bytes) -> AbstractSet[bytes]:
     return _DECISIVE.intersection(body.split(b'"')) if _ANY_DECISIVE.search(body) else _NONE
 
 
-def _read(body: bytes | None) -> _Members | None:
+def _prompts(body: bytes | None, quoted: bytes, facts: RequestFacts) -> _Prompts:
+    """Look at the prompts of a body of any length; ``quoted`` is the name of their member."""
+    if body is None:
+        return _Prompts(MOST_PROMPTS)
+    at_most = body.count(b",") + 1
     try:
-        return None if body is None else _members.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+        found = _members.decode(body)
+    except _UNREADABLE:
+        return _Prompts(max(MOST_PROMPTS, at_most))
+    # Twice, maybe: upstreams differ in which of them they take. Managed mode has refused that
+    # where names are written with escapes.
+    hidden = may_hide_names(body) and not facts.escaped
+    if hidden or body.find(quoted) != body.rfind(quoted):
+        return _Prompts(at_most)
+    raw = bytes(found.prompt if quoted == _PROMPTS["completions"] else found.input)
+    return _list_of(raw) if raw[:1] == b"[" else _Prompts(1, plain=raw[:1] == b'"')
 
 
-def _outputs(endpoint: Endpoint, facts: RequestFacts, members: _Members | None) -> int:
+def _list_of(raw: bytes) -> _Prompts:
+    """Count a list: of texts, or of lists of tokens; one of tokens is a single prompt."""
+    plain = b"{" not in raw
+    if plain and b'"' not in raw and raw.count(b"[") == 1:
+        return _Prompts(1, plain)
+    at_most = raw.count(b",") + 1
+    if at_most > _MOST_ITEMS:
+        return _Prompts(at_most, plain)
+    items = [bytes(item) for item in _list.decode(raw)]
+    lists = [item for item in items if item[:1] == b"["]
+    nested = any(b'"' in item for item in lists)
+    plain = all(item[:1] == b'"' or b"{" not in item for item in items)
+    return _Prompts(at_most if nested else len(items), plain)
+
+
+def _outputs(endpoint: Endpoint, facts: RequestFacts, prompts: int) -> int:
     """Return how many answers the limit of output tokens holds for."""
-    several = facts.n or 1
-    name = endpoint.name
-    if name == "chat.completions":
-        return several
-    if name == "embeddings":
+    if endpoint.name == "embeddings":
         return 0
-    if name != "completions" or members is None:
-        return several
-    best_of = _count(members.best_of) or 1
-    prompts = members.prompt
-    texts = len(prompts) if isinstance(prompts, list) and _of_prompts(prompts) else 1
-    return max(several, best_of) * texts
+    return max(facts.n or 1, facts.best_of or 1) * prompts
 
 
 def _limit(endpoint: Endpoint, facts: RequestFacts) -> int | None:
@@ -149,17 +191,15 @@ def _limit(endpoint: Endpoint, facts: RequestFacts) -> int | None:
     return limit if limit or endpoint.name == "completions" else None
 
 
-def _of_prompts(prompts: list[Any]) -> bool:
-    """Whether a list is one of prompts, not a prompt of tokens."""
-    return not all(isinstance(item, int) for item in prompts)
-
-
 def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def _tool_calls(members: _Members | None) -> int | None:
-    return None if members is None else _count(members.max_tool_calls)
+def _tool_calls(body: bytes | None) -> int | None:
+    try:
+        return None if body is None else _count(_tools.decode(body).max_tool_calls)
+    except _UNREADABLE:
+        return None
 
 
 def _images(endpoint: Endpoint, facts: RequestFacts, shape: RequestShape | None) -> int:

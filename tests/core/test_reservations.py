@@ -117,6 +117,9 @@ def amount(model: str = "plain", plan: str = "default", **bounds: object) -> Dec
         ({"output_limit": 10, "outputs": 3}, "0.1 + 0.06"),
         ({"body_bytes": 9000}, "5 + 0.6"),
         ({"referenced": True}, "5 + 0.6"),
+        ({"body_bytes": 9000, "prompts": 2}, "9 + 0.6"),
+        ({"body_bytes": 19000, "prompts": 3}, "15 + 0.6"),
+        ({"referenced": True, "prompts": 3}, "15 + 0.6"),
         ({"outputs": 0}, "0.1 + 0"),
         ({"plan": "own"}, "0.15 + 0.35"),
         ({"plan": "own", "output_limit": 10}, "0.15 + 0.07"),
@@ -233,13 +236,17 @@ def requests(draw: st.DrawFn) -> tuple[str, Bounds, list[SeriesSum], list[Series
         media=draw(st.booleans()),
         long_cache=draw(st.booleans()),
         tool_calls=draw(st.integers(0, 2)),
+        prompts=draw(st.integers(1, 4)),
     )
     asked = bounds.service_tier
     tiers = ["default", asked] if asked not in {None, "auto"} else ["flex", "priority", "batch", ""]
     window = BOOK.models[bounds.model].context_window
-    most = bounds.body_bytes if window is None else min(bounds.body_bytes, window)
+    most = bounds.body_bytes
+    if window is not None:
+        # Each prompt has a window of its own; together they are no more than the body.
+        most = min(most, window * bounds.prompts)
     if bounds.tool_calls:
-        most = (window or ASSUMED_WINDOW) * (1 + (bounds.tool_calls or 0))
+        most = (window or ASSUMED_WINDOW) * bounds.prompts * (1 + bounds.tool_calls)
     into = IN + (LONG if bounds.long_cache else ()) + (MEDIA_IN if bounds.media else ())
     out = (TokenType.OUTPUT, *(MEDIA_OUT if bounds.media else ()))
     parts = split(draw, into, most) | split(draw, out, (bounds.output_limit or 0) * bounds.outputs)
@@ -281,6 +288,7 @@ def likes(draw: st.DrawFn) -> list[tuple[Bounds, int]]:
         referenced=draw(st.booleans()),
         tool_calls=draw(st.sampled_from([0, 0, 0, 2, None])),
         images=draw(st.integers(0, 1)),
+        prompts=draw(st.integers(1, 3)),
     )
     lengths = st.integers(0, 1100) | st.sampled_from([400, 500, 501, 999, 1000, 10**6])
     limits = st.none() | st.integers(0, 2000)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from proxy.core.reservations import FREE, Bounds
-from proxy.wire.bounds import LOOKED_AT_BYTES, read_bounds
+from proxy.wire.bounds import LOOKED_AT_BYTES, MOST_PROMPTS, read_bounds
 from proxy.wire.endpoints import CHAT_COMPLETIONS, COMPLETIONS, RESPONSES, endpoint_for
 from proxy.wire.request import NO_FACTS, RequestFacts, read_facts
 from proxy.wire.usage import RequestShape
@@ -113,6 +113,56 @@ def test_no_limit_is_taken_that_an_upstream_may_ignore(
     endpoint: Any, members: dict[str, Any], limit: int | None
 ) -> None:
     assert bounds(endpoint, **members).output_limit == limit
+
+
+EMBEDDINGS = endpoint_for("POST", "/v1/embeddings")
+LONG = "x" * LOOKED_AT_BYTES
+
+
+@pytest.mark.parametrize(
+    ("prompts", "number", "plain"),
+    [
+        ("x", 1, True),
+        (["x"], 1, True),
+        (["x, y", '{"a", "b"}', "z"], 3, True),
+        ([1, 2, 3], 1, True),
+        ([[1, 2], [3]], 2, True),
+        (["x"] * 100_001, 100_001, True),
+        ([["x", "y"], ["z"]], 3, True),
+        ([{"image": "https://example.com/x.png"}, "y"], 2, False),
+        ([[{"image": "x"}]], 1, False),
+        ({"image": "x"}, 1, False),
+        (None, 1, False),
+    ],
+)
+def test_every_prompt_has_a_window(prompts: Any, number: int, *, plain: bool) -> None:
+    for endpoint, member in ((EMBEDDINGS, "input"), (COMPLETIONS, "prompt")):
+        found = bounds(endpoint, **{member: prompts})
+        assert found.prompts == number
+        assert found.outputs == (number if endpoint is COMPLETIONS else 0)
+        found = bounds(endpoint, **{member: prompts, "user": LONG})
+        assert (found.prompts, found.referenced, found.tool_calls) == (number, not plain, 0)
+
+
+def test_prompts_that_hide_are_counted() -> None:
+    limited = {"max_tokens": 5, "best_of": 3}
+    found = bounds(COMPLETIONS, prompt=["a", "b"], user=LONG, **limited)
+    assert (found.outputs, found.output_limit) == (6, 5)
+    body = rb'{"prompt": ["\u0061", "b"], "max_tokens": 5}'
+    strict = read_bounds(COMPLETIONS, "m", read_facts(body, strict=True), body)
+    assert (strict.outputs, strict.prompts, strict.referenced) == (2, 2, True)
+    for hidden in (
+        rb'{"pr\u006fmpt": ["a", "b"], "max_tokens": 5}',
+        b'{"prompt": ["a", "b"], "prompt": "x"}',
+        rb'{"prompt": ["a", "b"], "pr\u006fmpt": "x"}',
+    ):
+        found = read_bounds(COMPLETIONS, "m", read_facts(hidden, strict=False), hidden)
+        assert found.prompts >= 2
+        assert found.outputs >= 2
+    for unread in (b"\x1f\x8b", b'{"prompt": nan', None):
+        found = read_bounds(COMPLETIONS, "m", NO_FACTS, unread)
+        assert found.referenced or found.body_bytes
+        assert found.prompts == found.outputs == MOST_PROMPTS
 
 
 def test_what_can_not_be_read_is_bounded_by_nothing() -> None:
