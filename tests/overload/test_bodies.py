@@ -225,7 +225,7 @@ async def test_a_client_that_leaves_after_its_upload_is_seen(tmp_path: Path) -> 
         go_on = asyncio.Event()
         _pause_upstream(proxy, go_on)
         wire = await proxy.connect()
-        await wire.send(chunked("sk-own").replace(b"application/json", b"audio/wav"))
+        await wire.send(chunked("sk-own").replace(CHAT.encode(), FILES.encode()))
         while not proxy.application.caller.running:
             await asyncio.sleep(0.01)
         (relay,) = proxy.application.caller.running

@@ -12,6 +12,7 @@ from proxy.wire.headers import (
     accept_encoding,
     bearer_secret,
     downward,
+    is_preflight,
     upward,
 )
 
@@ -214,6 +215,20 @@ def test_the_secret_that_a_client_sent(fields: dict[bytes, bytes], secret: bytes
 def test_expects_continue(value: bytes, expected: bool) -> None:
     assert request([(b"Expect", value)]).expects_continue is expected
     assert request([]).expects_continue is False
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "expected"),
+    [
+        ("OPTIONS", b"Access-Control-Request-Method", True),
+        ("OPTIONS", b"Origin", False),
+        ("GET", b"Access-Control-Request-Method", False),
+    ],
+)
+def test_a_preflight(method: str, name: bytes, expected: bool) -> None:
+    asked = request([(name, b"POST")])
+    asked.method = method
+    assert is_preflight(asked) is expected
 
 
 def test_a_client_of_http_1_0_expects_nothing() -> None:
