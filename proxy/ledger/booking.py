@@ -91,8 +91,7 @@ class Booking:
         """
         refused = self._identities.refuse_revoked(connection, calls)
         if refused:
-            left = [call for call in calls if call.id not in refused]
-            decided = iter(self._decide(connection, left))
+            decided = iter(self._decide(connection, [c for c in calls if c.id not in refused]))
             outcomes = [refused.get(call.id) or next(decided) for call in calls]
         else:
             outcomes = self._decide(connection, calls)
