@@ -158,7 +158,7 @@ class Gateway:
         if asked and body is not None:
             unasked = partial(self._unasked, upstream, head, read, model)
             body = with_usage_asked(body if read.ours else self._reader.plain(head, body))
-        exchange.hold_at_least(len(body or b""))
+        exchange.hold_at_least(len(body or b"") + len(read.plain or b""))
         call = Call(
             id=request_id,
             request_id=noted.text_id,

@@ -66,6 +66,19 @@ async def test_what_is_held_is_bounded_and_refused_early(tmp_path: Path) -> None
         assert (await proxy.ask(chat(first, body(100_000))))[0] == 200
 
 
+@pytest.mark.parametrize("managed", [False, True])
+async def test_what_a_compressed_body_says_is_held_as_well(tmp_path: Path, managed: bool) -> None:
+    async with serving(tmp_path, managed=managed, max_held_bytes=2 * MEBIBYTE) as proxy:
+        key = await proxy.key("first") if managed else "sk-own"
+        assert (await proxy.ask(request(CHAT, key=key, body=body(1000))))[0] == 200
+        await proxy.at_rest()
+        packed = gzip.compress(body(3 * MEBIBYTE))
+        assert len(packed) < MEBIBYTE // 2
+        sent = request(CHAT, key=key, headers={"Content-Encoding": "gzip"}, body=packed)
+        assert (await proxy.ask(sent))[0] == 503
+        assert await proxy.leftovers() == {}
+
+
 async def test_one_subscription_can_not_hold_everything(tmp_path: Path) -> None:
     async with serving(tmp_path, max_held_bytes=2 * MEBIBYTE) as proxy:
         greedy, modest = await proxy.key("greedy"), await proxy.key("modest")
