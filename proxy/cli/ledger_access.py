@@ -43,7 +43,12 @@ async def named_subscription(ledger: Ledger, name: str) -> Subscription:
     """
     found = await ledger.subscription(name)
     if found is None:
-        raise NotFoundError(
-            f"There is no subscription {name}: 'weighbridge subscriptions list' shows all."
-        )
+        raise no_subscription(name)
     return found
+
+
+def no_subscription(name: str) -> NotFoundError:
+    """Return what an operator is told who named a subscription that is not there."""
+    return NotFoundError(
+        f"There is no subscription {name}: 'weighbridge subscriptions list' shows all."
+    )

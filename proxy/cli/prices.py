@@ -10,7 +10,7 @@ import typer
 from proxy.cli.ledger_access import with_ledger
 from proxy.cli.output import print_json, print_table, say
 from proxy.clock import now
-from proxy.core.book import PriceBook, Quote
+from proxy.core.book import EVERY_MODEL, PriceBook, Quote
 from proxy.core.money import decimal_text
 from proxy.core.periods import midnight, utc_text, zone
 from proxy.core.plans import DEFAULT_PLAN
@@ -42,10 +42,11 @@ def show_diff(
     adopted = _in_force(settings)
     if adopted is None:
         path = settings.database_path
-        where = "" if path.is_file() else f"There is no ledger at {path.absolute()}, so "
-        said = f"{where}no prices are in force yet, and {file} is good"
+        none = "No prices are in force yet"
+        if not path.is_file():
+            none = f"There is no ledger at {path.absolute()}, so no prices are in force yet"
         raise NotFoundError(
-            f"{said[0].upper()}{said[1:]}: 'weighbridge serve' adopts the pricing file."
+            f"{none}, and {file} is good: 'weighbridge serve' adopts the pricing file."
         )
     changes = diff(_parsed(adopted), book)
     if as_json:
@@ -163,8 +164,6 @@ def _moment(text: str, timezone: str) -> datetime:
         ) from None
 
 
-_EVERYWHERE = "every model"
-"""The source of prices that hold whatever the model and the service tier."""
 _COLUMNS = ("type", "tier", "above", "price", "per", "free", "rule", "from", "by")
 
 
@@ -189,7 +188,7 @@ def _rows(
                 )
                 if quote is None or quote.above != above:
                     continue
-                if not tier or quote.source != _EVERYWHERE:
+                if not tier or quote.source != EVERY_MODEL:
                     yield _row(metric, type_, quote)
 
 

@@ -4,11 +4,10 @@ from typing import Annotated, Any
 
 import typer
 
-from proxy.cli.ledger_access import with_ledger
+from proxy.cli.ledger_access import no_subscription, with_ledger
 from proxy.cli.output import print_json, print_table, say
 from proxy.clock import now
 from proxy.core.book import PriceBook
-from proxy.errors import NotFoundError
 from proxy.ledger.port import Ledger
 from proxy.settings import Settings
 
@@ -31,9 +30,7 @@ def usage(
 
     report = with_ledger(settings, read)
     if report is None:
-        raise NotFoundError(
-            f"There is no subscription {subscription}: 'weighbridge subscriptions list' shows all."
-        )
+        raise no_subscription(subscription)
     if as_json:
         print_json(report)
     else:

@@ -182,6 +182,8 @@ class PriceBook:
 
 
 _LIST_PRICE = Plan(code=DEFAULT_PLAN)
+EVERY_MODEL = "every model"
+"""The source of prices that hold whatever the model and the service tier."""
 _OWN_SOURCES = frozenset({"plan tier", "plan"})
 _TIER_SOURCES = frozenset({"plan tier", "tier"})
 
@@ -198,7 +200,7 @@ def _layers(
         layers.append(("tier", version.tiers[tier].table))
     layers.append(("model", version.table))
     if everywhere.prices:
-        layers.append(("every model", everywhere))
+        layers.append((EVERY_MODEL, everywhere))
     return layers
 
 
