@@ -1,9 +1,9 @@
 """The rows of CPU: of a request (work A), of a streamed chunk (work B), and over TLS.
 
 nginx and Weighbridge take turns, a few seconds each, and the least of a program's turns is its
-cost: what else the machine does comes and goes, and only ever adds. What is judged is measured in
-two sittings, at the beginning and at the end of a run; the calmer one counts, whole, since only
-what was measured side by side can be compared. All turns are printed. Rows that are not judged, and
+cost: what else the machine does comes and goes, and only ever adds. What is above its limit is
+measured again at the end of a run; the calmer sitting counts, whole, since only what was measured
+side by side can be compared. All turns are printed. Rows that are not judged, and
 programs that are only compared with, get one turn; over TLS, where there is one upstream, first
 one program takes its turn and then the other.
 """

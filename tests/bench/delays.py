@@ -2,8 +2,7 @@
 
 Latency and first byte are measured in turns, as CPU is: the upstream itself, nginx and Weighbridge,
 one after the other. Of a median the least counts, for what else the machine does only ever adds;
-of a tail the median, since a tail must not be chosen. Both have a second sitting at the end of a
-run, as CPU has: what disturbs them may last minutes.
+of a tail the median, since a tail must not be chosen.
 """
 
 import statistics
@@ -96,8 +95,9 @@ def lateness(bench: Bench) -> None:
 def usage(bench: Bench) -> None:
     """``GET /usage/current`` while requests are written, after one busy day and after 31."""
     body = bench.body("request", request_body())
+    values: dict[str, float] = {}
     for row, days in (("usage_p99_short", 1), ("usage_p99", 31)):
-        installed = bench.install(f"ledger-{row}", bench.constant)
+        installed = bench.install(row, bench.constant)
         history.fill(installed.database, installed.key, days=days)
         ours = programs.await_subject(programs.start_weighbridge(bench.stage, installed))
         writing = load.open_loop(bench.stage, ours, body=body, per_second=100, seconds=11)
@@ -107,8 +107,9 @@ def usage(bench: Bench) -> None:
         )
         heard = reading.heard().whole()
         writing.heard().whole()
-        bench.figures.alone(row, heard.latency.p99_ms)
+        values[row] = heard.latency.p99_ms
         stop([ours])
+    bench.figures.together("usage_p99", values)
 
 
 def _beside_direct(

@@ -24,6 +24,8 @@ class Figures:
     ledgers: list[str] = field(default_factory=list)
     mismatches: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    sittings: list[str] = field(default_factory=list)
+    """The groups that were measured again, once for each time."""
 
     def ratio(self, row: str, costs: dict[str, float]) -> None:
         """Keep costs in microseconds by program; the row's value is Weighbridge's over nginx's."""
@@ -34,7 +36,7 @@ class Figures:
         self._keep_calmer(row, max(delays["Weighbridge"] - delays["direct"], 0.0), delays)
 
     def _keep_calmer(self, row: str, value: float, beside: dict[str, float]) -> None:
-        """Of a row that has two sittings, keep the one with the least for Weighbridge itself.
+        """Of a row that has several sittings, keep the one with the least for Weighbridge itself.
 
         Not the best comparison: that would be one in which the others were disturbed.
         """
@@ -45,7 +47,12 @@ class Figures:
 
     def alone(self, row: str, value: float) -> None:
         """Keep a row that has no comparison."""
-        self.values[row] = value
+        self.together(row, {row: value})
+
+    def together(self, judged: str, values: dict[str, float]) -> None:
+        """Keep rows that belong together; of several sittings the one with the least ``judged``."""
+        if judged not in self.values or values[judged] < self.values[judged]:
+            self.values.update(values)
 
 
 @dataclass(slots=True)
@@ -61,7 +68,7 @@ class Bench:
     """How often each program's CPU is measured in a sitting, in turn with the others'."""
     budget_usd: str | None = None
     """What the subscription of each ledger may spend in a period."""
-    started: int = 0
+    installed: int = 0
 
     def body(self, name: str, content: bytes) -> Path:
         """Write a request body to where the load generators read it."""
@@ -75,15 +82,16 @@ class Bench:
         return self.body(name, stream_body(chunks=chunks, gap_ms=gap_ms, usage=usage))
 
     def install(self, name: str, upstream: Upstream) -> Installation:
-        """Make a ledger and a key for the proxy to be started with."""
+        """Make a new ledger and a key for the proxy to be started with."""
+        self.installed += 1
+        name = f"{name}-{self.installed}"
         return programs.install(self.stage, name, upstream, budget_usd=self.budget_usd)
 
     @contextmanager
     def weighbridge(self, upstream: Upstream) -> Iterator[Subject]:
         """Run the proxy on a fresh ledger; at the end its sums must equal the upstream's count."""
-        self.started += 1
-        name = f"ledger-{self.started}"
-        installed = self.install(name, upstream)
+        installed = self.install("ledger", upstream)
+        name = installed.database.stem
         subject = programs.await_subject(programs.start_weighbridge(self.stage, installed))
         before = upstream.counts()
         yield subject

@@ -46,7 +46,7 @@ def start_and_body(bench: Bench) -> None:
     """Start to first answer, idle memory, and what a 20 MB body adds to it at its peak."""
     small, size_bytes = request_body(), 20_000_000
     large = request_body(size_bytes=size_bytes)
-    installed = bench.install("ledger-start", bench.streams)
+    installed = bench.install("start", bench.streams)
     before, starts = bench.streams.counts(), []
     for attempt in range(5):
         began = time.monotonic()
@@ -63,7 +63,7 @@ def start_and_body(bench: Bench) -> None:
     load.one(ours, large)
     held_bytes = ours.running.peak_bytes() - idle_bytes
     bench.figures.alone("body_memory", held_bytes / size_bytes)
-    bench.compare("ledger-start", ours, lambda: bench.streams.counts() - before)
+    bench.compare("start", ours, lambda: bench.streams.counts() - before)
     ours.running.stop()
 
 
