@@ -36,10 +36,7 @@ class SqliteBilling:
 
     async def period_sums(self, external_id: str, windows: Sequence[datetime]) -> PeriodSums | None:
         """Return what an invoice of the windows is made from."""
-        now_us = self._clock()
-        return await self._reader.read(
-            lambda db: closings.read_period(db, external_id, windows, now_us)
-        )
+        return await self._reader.read(lambda db: closings.read_period(db, external_id, windows))
 
     async def late_within(
         self, subscription_id: int, start: datetime, end: datetime

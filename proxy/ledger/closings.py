@@ -33,21 +33,23 @@ _CLOSED = (
 
 
 def read_period(
-    connection: sqlite3.Connection, external_id: str, windows: Sequence[datetime], now_us: int
+    connection: sqlite3.Connection, external_id: str, windows: Sequence[datetime]
 ) -> PeriodSums | None:
     """Read what an invoice of the windows is made from, as of one moment."""
     bounds = quarters(windows)
     connection.execute("BEGIN")
     try:
-        return _period(connection, external_id, bounds, now_us)
+        return _period(connection, external_id, bounds)
     finally:
         connection.execute("COMMIT")
 
 
 def _period(
-    connection: sqlite3.Connection, external_id: str, bounds: Sequence[int], now_us: int
+    connection: sqlite3.Connection, external_id: str, bounds: Sequence[int]
 ) -> PeriodSums | None:
-    subscription = read_subscription(connection, external_id, now_us)
+    # The plan is that of the period's last moment: a later one is on no line of its invoice.
+    last_us = bounds[-1] * QUARTER_US - 1
+    subscription = read_subscription(connection, external_id, last_us)
     if subscription is None:
         return None
     (unsettled,) = connection.execute(
@@ -140,7 +142,7 @@ def close_period(connection: sqlite3.Connection, closing: Closing, now_us: int) 
         msg = f"Subscription {name!r} is closed through {utc_text(known.period.end)} already."
         raise ConflictError(msg)
     book = read_book(connection)
-    now = _period(connection, name, quarters(closing.bounds), now_us)
+    now = _period(connection, name, quarters(closing.bounds))
     if book is None or book.sequence != closing.book_sequence or now != facts or facts.unsettled:
         msg = f"The usage or the prices of subscription {name!r} moved meanwhile: close it again."
         raise ConflictError(msg)

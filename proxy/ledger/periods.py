@@ -27,6 +27,7 @@ class LateSum:
 class PeriodSums:
     """All that an invoice of a period is made from, as of one moment.
 
+    ``subscription.plan`` is the one that it was on at the period's end, not the one since then.
     ``sums`` are those of the windows asked for. ``unsettled`` counts the requests that were
     accepted before the period's end and still run: until there are none it can't be closed.
     """

@@ -16,6 +16,7 @@ from proxy.core.usage import RequestState
 from proxy.errors import ConflictError, NotFoundError
 from proxy.ledger.periods import Closing
 from proxy.ledger.port import DeferredObject
+from proxy.ledger.rows import to_us
 from proxy.ledger.sqlite import SqliteLedger
 from tests.ledger.calls import assert_sums_equal_events, settlement, usage
 from tests.periods.office import PRICES, Office, at
@@ -177,6 +178,19 @@ async def test_facts_that_moved_are_refused(office: Office) -> None:
     with pytest.raises(ConflictError, match="moved meanwhile"):
         await office.ledger.close_period(replace(closing_, book_sequence=99))
     assert not await office.ledger.closed_periods()
+
+
+async def test_an_invoice_names_the_plan_of_its_own_period(office: Office) -> None:
+    key = await office.customer()
+    await office.use(key, "2026-11-03", input=400_000)
+    office.clock.us = to_us(at("2026-12-01T00:30"))
+    await office.ledger.change_plan("acme", plan="pro")
+    assert (await office.invoice("2026-12-01T00:40", "2026-11"))["plan"] == "default"
+    assert (await office.invoice("2026-12-01T00:40"))["plan"] == "pro"
+    (closed,) = await office.close("2026-12-01T01:00")
+    assert closed.closed is not None
+    assert closed.closed.invoice["plan"] == "default"
+    assert not any("plan" in line for line in closed.closed.invoice["lines"])
 
 
 async def test_late_usage_is_charged_with_the_next_period(office: Office, tmp_path: Path) -> None:
