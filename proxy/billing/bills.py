@@ -5,7 +5,7 @@ from typing import Any
 
 from proxy.billing.books import BookShelf
 from proxy.billing.rated import charged_in, usage_now
-from proxy.billing.spans import moment_of, period_at, required
+from proxy.billing.spans import moment_of, period_at, present, required
 from proxy.core.book import PriceBook
 from proxy.core.invoices import invoice, render_invoice
 from proxy.core.periods import utc_text
@@ -49,7 +49,7 @@ async def _proposed(
 ) -> dict[str, Any]:
     activity = required(await shelf.ledger.activity_of(subscription), subscription)
     period = period_at(book, activity.subscription, moment, activity.through)
-    if period.start > now:
+    if period.start > present(now, activity.through):
         raise NotFoundError(
             f"The period from {utc_text(period.start)} has not begun: leave the period out for "
             "the open one."

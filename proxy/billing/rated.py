@@ -5,7 +5,7 @@ from datetime import datetime
 
 from proxy.billing.adjusting import adjustments_of
 from proxy.billing.books import BookShelf
-from proxy.billing.spans import next_to_close, period_at
+from proxy.billing.spans import next_to_close, period_at, present
 from proxy.core.adjustments import Adjustment
 from proxy.core.book import PriceBook
 from proxy.core.periods import Period
@@ -29,7 +29,7 @@ async def usage_now(
         return None
     through = standing.closed_through
     if through is not None and through > period.start:
-        period = period_at(book, holder, now, through)
+        period = period_at(book, holder, present(now, through), through)
         bounds = windows(book, period)
         standing = await shelf.ledger.standing(subscription, bounds) or standing
     return current_usage(

@@ -25,6 +25,15 @@ def period_at(
     return _from(period_of(*_terms(book, subscription, moment)), through)
 
 
+def present(now: datetime, through: datetime | None) -> datetime:
+    """Return the moment that the open period holds: now, but never in what is closed.
+
+    Where a clock was ahead, a period may be closed that has not ended. It stays closed: what is
+    used in it all the same is late, and goes with the period after it.
+    """
+    return now if through is None else max(now, through)
+
+
 def next_to_close(book: PriceBook, activity: Activity, now: datetime) -> Period | None:
     """Return the period that is closed next, ended or not; None: there is nothing to bill.
 
@@ -36,7 +45,7 @@ def next_to_close(book: PriceBook, activity: Activity, now: datetime) -> Period 
         return period_at(book, subscription, activity.first, through)
     if not activity.late or through is None:
         return None
-    current = period_of(*_terms(book, subscription, now))
+    current = period_of(*_terms(book, subscription, present(now, through)))
     anchor = _anchor(book, subscription)
     before = period_before(current, anchor)
     return _from(before if before.end > through else current, through)

@@ -9,6 +9,7 @@ import pytest
 
 from proxy.billing.books import BookShelf
 from proxy.billing.closing import Closer
+from proxy.billing.rated import usage_now
 from proxy.core.money import total
 from proxy.core.periods import Period
 from proxy.core.rating import rate, windows
@@ -191,6 +192,28 @@ async def test_an_invoice_names_the_plan_of_its_own_period(office: Office) -> No
     assert closed.closed is not None
     assert closed.closed.invoice["plan"] == "default"
     assert not any("plan" in line for line in closed.closed.invoice["lines"])
+
+
+async def test_a_clock_that_was_ahead_makes_nothing_count_twice(office: Office) -> None:
+    key = await office.customer()
+    await office.use(key, "2026-11-03", input=400_000)
+    (november,) = await office.close("2026-12-02")
+    assert november.closed is not None
+    await office.use(key, "2026-11-20", input=800_000)
+    current = await office.invoice("2026-11-21")
+    assert current["period"]["start"] == "2026-12-01T00:00:00Z"
+    assert current["total"]["amount"] == "2.00"
+    assert {line["adjusts"]["number"] for line in current["lines"]} == {"WB-2026-000001"}
+    assert await office.invoice("2026-11-21", "2026-12") == current
+    book = (await office.shelf.in_force()).book
+    usage_ = await usage_now(office.shelf, book, "acme", at("2026-11-21"))
+    assert usage_ is not None
+    assert str(usage_.amount) == "2.00"
+    assert await office.close("2026-11-22") == []
+    await office.use(key, "2026-12-05", input=400_000)
+    (december,) = await office.close("2027-01-02")
+    assert december.closed is not None
+    assert (december.closed.period.start, december.closed.amount) == (at("2026-12-01"), "3.00")
 
 
 async def test_late_usage_is_charged_with_the_next_period(office: Office, tmp_path: Path) -> None:
