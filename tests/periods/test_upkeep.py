@@ -105,3 +105,38 @@ async def test_versions_with_a_date_reprice_from_then_on(office: Office) -> None
     effect = await reprice(office.shelf, old, parse(PRICES + dated), at("2026-11-20"))
     assert str(effect) == "the open period of 1 of 1 subscriptions changed by USD -1.00"
     assert not (await reprice(office.shelf, old, old, at("2026-11-20"))).changed
+
+
+async def test_periods_that_ended_and_are_not_closed_are_told_too(office: Office) -> None:
+    key = await office.customer()
+    await office.customer("idle")
+    await office.use(key, "2026-10-03", input=1_000_000)
+    await office.use(key, "2026-11-01T00:10", input=500_000)
+    old, new = parse(PRICES), parse(PRICES.replace("2.50", "2.00"))
+    assert str(await reprice(office.shelf, old, new, at("2026-11-01T00:30"))) == (
+        "the open period of 1 of 2 subscriptions changed by USD -0.75, USD -0.50 of it in periods "
+        "that have ended and are not closed yet (through 2026-11-01T00:00:00Z)"
+    )
+    await office.close("2026-11-01T01:00")
+    effect = await reprice(office.shelf, old, new, at("2026-11-01T01:10"))
+    assert str(effect) == "the open period of 1 of 2 subscriptions changed by USD -0.25"
+
+
+async def test_of_many_ends_the_first_are_told(office: Office) -> None:
+    key = await office.customer()
+    for month in (6, 7, 8, 9):
+        await office.use(key, f"2026-{month:02d}-03", input=1_000_000)
+    old, new = parse(PRICES), parse(PRICES.replace("2.50", "3.00"))
+    assert str(await reprice(office.shelf, old, new, at("2026-11-01T00:30"))) == (
+        "the open period of 1 of 1 subscriptions changed by USD +2.00, USD +2.00 of it in periods "
+        "that have ended and are not closed yet (through 2026-07-01T00:00:00Z, "
+        "2026-08-01T00:00:00Z, 2026-09-01T00:00:00Z and later)"
+    )
+
+
+async def test_usage_ahead_of_the_clock_is_repriced_in_its_own_period(office: Office) -> None:
+    key = await office.customer()
+    await office.use(key, "2026-12-03", input=1_000_000)
+    old, new = parse(PRICES), parse(PRICES.replace("2.50", "3.00"))
+    effect = await reprice(office.shelf, old, new, at("2026-11-20"))
+    assert str(effect) == "the open period of 1 of 1 subscriptions changed by USD +0.50"
