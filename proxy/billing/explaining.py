@@ -1,22 +1,32 @@
 """Why a request costs what it does, by the prices that its period is billed by."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from proxy.billing.adjusting import adjustment, settled_period, windowed
 from proxy.billing.books import BookShelf
 from proxy.billing.spans import period_at
+from proxy.core.book import PriceBook
 from proxy.core.ids import from_text, to_text
 from proxy.core.money import decimal_text, total
 from proxy.core.periods import Period, utc_text
-from proxy.core.rating import Explanation, explain, pool_quantities, windows
+from proxy.core.rating import Explanation, Line, explain, pool_quantities, windows
+from proxy.core.series import SeriesSum
+from proxy.core.subscriptions import Subscription
 from proxy.core.units import shown_units
 from proxy.errors import BadRequestError, NotFoundError
+from proxy.ledger.periods import ClosedPeriod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explained:
-    """An explained request: the book's number, its period, and the invoice if that is closed."""
+    """An explained request: the book's number, its period, and the invoice if it is on one.
+
+    ``adjusts`` is the invoice that was made of its period before the request was known: ``number``
+    is the one that charges the adjustment, None while that is to come.
+    """
 
     request_id: int
     subscription: str
@@ -25,7 +35,21 @@ class Explained:
     book_sequence: int
     period: Period
     number: str | None
+    adjusts: str | None
     parts: tuple[Explanation, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Basis:
+    """What a request's amount rests on; ``late`` are the lines of the adjustment it is part of."""
+
+    book: PriceBook
+    sequence: int
+    period: Period
+    sums: Sequence[SeriesSum]
+    number: str | None = None
+    adjusts: str | None = None
+    late: Sequence[Line] = ()
 
 
 async def explain_request(shelf: BookShelf, text: str) -> Explained:
@@ -42,30 +66,63 @@ async def explain_request(shelf: BookShelf, text: str) -> Explained:
     if holder is None:
         raise NotFoundError(f"Request {text} is {record.state}: it has no usage to be billed.")
     at = priced[0].at
-    edition = await shelf.in_force()
-    book, sequence = edition.book, edition.sequence
     closed = await shelf.ledger.closed_period(holder.external_id, at)
-    if closed is not None and at in closed.period:
-        sequence, period, sums = closed.book_sequence, closed.period, closed.sums
-        book = await shelf.of(sequence)
-        bounds = windows(book, period)
+    if closed is None:
+        basis = await _open_basis(shelf, holder, at)
     else:
-        activity = await shelf.ledger.activity_of(holder.external_id)
-        period = period_at(book, holder, at, activity.through if activity else None)
-        bounds = windows(book, period)
-        standing = await shelf.ledger.standing(holder.external_id, bounds)
-        sums = standing.sums if standing is not None else ()
-        closed = None
-    pools = pool_quantities(book, sums, bounds)
+        basis = await _closed_basis(shelf, holder, closed, (request_id, at))
+    pools = pool_quantities(basis.book, basis.sums, windows(basis.book, basis.period))
     return Explained(
         request_id=request_id,
         subscription=holder.external_id,
         at=at,
-        currency=book.currency,
-        book_sequence=sequence,
+        currency=basis.book.currency,
+        book_sequence=basis.sequence,
+        period=basis.period,
+        number=basis.number,
+        adjusts=basis.adjusts,
+        parts=tuple(explain(basis.book, each, pools, basis.late) for each in priced),
+    )
+
+
+async def _open_basis(shelf: BookShelf, holder: Subscription, at: datetime) -> _Basis:
+    edition = await shelf.in_force()
+    activity = await shelf.ledger.activity_of(holder.external_id)
+    period = period_at(edition.book, holder, at, activity.through if activity else None)
+    standing = await shelf.ledger.standing(holder.external_id, windows(edition.book, period))
+    return _Basis(
+        book=edition.book,
+        sequence=edition.sequence,
         period=period,
-        number=None if closed is None else closed.number,
-        parts=tuple(explain(book, each, pools) for each in priced),
+        sums=standing.sums if standing is not None else (),
+    )
+
+
+async def _closed_basis(
+    shelf: BookShelf, holder: Subscription, closed: ClosedPeriod, request: tuple[int, datetime]
+) -> _Basis:
+    """Return what bills a request (its id and time) of a time that is closed: in time, or late."""
+    request_id, at = request
+    book = await shelf.of(closed.book_sequence)
+    period, sums = settled_period(book, holder, closed, at)
+    basis = _Basis(
+        book=book, sequence=closed.book_sequence, period=period, sums=sums, number=closed.number
+    )
+    late_id = await shelf.ledger.late_of(request_id)
+    if late_id is None:
+        return basis
+    known = await shelf.ledger.late_within(holder.id, period.start, period.end)
+    (number,) = {each.billed_in for each in known if each.id == late_id}
+    together = [each for each in known if each.billed_in == number]
+    # They were billed in the order in which they came, and those that are not, came last.
+    before = known[: known.index(together[0])]
+    bounds = windows(book, period)
+    return replace(
+        basis,
+        sums=[*sums, *windowed([*before, *together], bounds)],
+        number=number,
+        adjusts=closed.number,
+        late=adjustment(book, closed, period, before, together).lines,
     )
 
 
@@ -83,6 +140,7 @@ def render_explained(explained: Explained) -> dict[str, Any]:
             "timezone": explained.period.timezone,
         },
         "invoice": explained.number,
+        "adjusts": explained.adjusts,
         "prices": {"sequence": explained.book_sequence},
         "currency": explained.currency,
         "quantities": [

@@ -112,9 +112,8 @@ def explain(
     if as_json:
         print_json(explained)
         return
-    book, invoice = explained["prices"]["sequence"], explained["invoice"]
     say(f"{explained['request']} of {explained['subscription']}, at {explained['accepted_at']}")
-    say(f"by price book {book}" + (f", as billed with {invoice}" if invoice else ""))
+    say(f"by price book {explained['prices']['sequence']}{_billed_with(explained)}")
     for part in explained["quantities"]:
         amount = part["amount"] or "nothing"
         quantity = part["quantity"]
@@ -124,6 +123,14 @@ def explain(
         for step in part["steps"]:
             say(f"  {step['rule']:<11} {step['result']}  ({step['because']})")
     say(f"\ntogether {explained['currency']} {explained['amount']}")
+
+
+def _billed_with(explained: dict[str, Any]) -> str:
+    invoice, adjusts = explained["invoice"], explained["adjusts"]
+    if adjusts:
+        charged = f"billed with {invoice}" if invoice else "to be billed with the next invoice"
+        return f", {charged}: it came after {adjusts} was made, and adjusts it"
+    return f", as billed with {invoice}" if invoice else ""
 
 
 def book_in_force(settings: Settings) -> PriceBook:

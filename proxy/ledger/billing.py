@@ -6,7 +6,7 @@ from datetime import datetime
 from proxy.core.rating import PricedRequest
 from proxy.ledger import closings, rows
 from proxy.ledger.connection import Reader
-from proxy.ledger.late import read_late_within
+from proxy.ledger.late import read_late_of, read_late_within
 from proxy.ledger.leading import LeadLock
 from proxy.ledger.periods import Activity, ClosedPeriod, Closing, LateSum, PeriodSums
 from proxy.ledger.port import AdoptedBook
@@ -41,8 +41,12 @@ class SqliteBilling:
     async def late_within(
         self, subscription_id: int, start: datetime, end: datetime
     ) -> Sequence[LateSum]:
-        """Return what came late for ``[start, end)`` and is billed already."""
+        """Return what came late for ``[start, end)``, billed or not, as it came."""
         return await self._reader.read(lambda db: read_late_within(db, subscription_id, start, end))
+
+    async def late_of(self, request_id: int) -> int | None:
+        """Return the id of the late sum that a request's usage is in; None: it came in time."""
+        return await self._reader.read(lambda db: read_late_of(db, request_id))
 
     async def close_period(self, closing: Closing) -> ClosedPeriod:
         """Close a period, once; ConflictError if it is no longer what the invoice says."""

@@ -16,10 +16,16 @@ from proxy.ledger.rows import from_us, to_us
 from proxy.ledger.slots import QUARTER_US
 
 _LATE = (
-    "SELECT l.id, l.quarter, g.id, g.plan, e.metric, e.type, e.model, e.model_requested,"
-    " e.service_tier, e.context_class, e.source, l.quantity FROM late_sums AS l"
+    "SELECT l.id, l.quarter, (SELECT number FROM closed_periods WHERE id = l.billed_in), g.id,"
+    " g.plan, e.metric, e.type, e.model, e.model_requested, e.service_tier, e.context_class,"
+    " e.source, l.quantity FROM late_sums AS l"
     " JOIN series AS e ON e.id = l.series_id JOIN segments AS g ON g.id = e.segment_id"
     " WHERE l.subscription_id = ?"
+)
+_FIRST_EVENT = (
+    f"SELECT e.seq, e.subscription_id, e.series_id, e.occurred_at_us / {QUARTER_US}"  # noqa: S608
+    " FROM requests AS r JOIN events AS e ON e.subscription_id = r.subscription_id"
+    " AND e.request_id = r.id WHERE r.id = ? ORDER BY e.n LIMIT 1"
 )
 
 
@@ -61,12 +67,42 @@ def read_late(connection: sqlite3.Connection, subscription_id: int) -> list[Late
 def read_late_within(
     connection: sqlite3.Connection, subscription_id: int, start: datetime, end: datetime
 ) -> list[LateSum]:
-    """Read what came late for ``[start, end)`` and is billed already."""
+    """Read what came late for ``[start, end)``, billed or not, in the order in which it came."""
     rows = connection.execute(
-        f"{_LATE} AND l.billed_in IS NOT NULL AND l.quarter >= ? AND l.quarter < ? ORDER BY l.id",
+        f"{_LATE} AND l.quarter >= ? AND l.quarter < ? ORDER BY l.id",
         (subscription_id, to_us(start) // QUARTER_US, to_us(end) // QUARTER_US),
     )
     return [_late(row) for row in rows]
+
+
+def read_late_of(connection: sqlite3.Connection, request_id: int) -> int | None:
+    """Return which late sum a request's usage is in, by its id; None: it came in time.
+
+    Sums name no requests. But in one series and quarter hour, nothing comes in time any more once
+    anything came late: so the last events there are those that were late, in the order in which
+    that was noted. A request comes late as a whole; its first event tells for it.
+    """
+    event = connection.execute(_FIRST_EVENT, (request_id,)).fetchone()
+    if event is None:
+        return None
+    seq, subscription_id, series_id, quarter = event
+    noted = connection.execute(
+        "SELECT id, quantity FROM late_sums WHERE subscription_id = ? AND quarter = ?"
+        " AND series_id = ? ORDER BY id DESC",
+        (subscription_id, quarter, series_id),
+    ).fetchall()
+    if not noted:
+        return None
+    (later,) = connection.execute(
+        "SELECT coalesce(sum(quantity), 0) FROM events WHERE subscription_id = ? AND series_id = ?"
+        " AND seq > ? AND occurred_at_us >= ? AND occurred_at_us < ?",
+        (subscription_id, series_id, seq, quarter * QUARTER_US, (quarter + 1) * QUARTER_US),
+    ).fetchone()
+    for number, quantity in noted:
+        later -= quantity
+        if later < 0:
+            return int(number)
+    return None
 
 
 def series_sum(window: int, row: Sequence[Any]) -> SeriesSum:
@@ -88,5 +124,10 @@ def series_sum(window: int, row: Sequence[Any]) -> SeriesSum:
 
 
 def _late(row: Sequence[Any]) -> LateSum:
-    number, quarter, *values = row
-    return LateSum(id=number, at=from_us(quarter * QUARTER_US), sum=series_sum(0, values))
+    number, quarter, billed_in, *values = row
+    return LateSum(
+        id=number,
+        at=from_us(quarter * QUARTER_US),
+        sum=series_sum(0, values),
+        billed_in=billed_in,
+    )

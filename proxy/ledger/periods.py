@@ -15,12 +15,13 @@ class LateSum:
     """What was added to a sum after its period had been closed.
 
     ``at`` is the beginning of its quarter hour; ``sum`` has window 0. ``id`` names it when it is
-    billed.
+    billed: with the invoice ``billed_in``, once there is one.
     """
 
     id: int
     at: datetime
     sum: SeriesSum
+    billed_in: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

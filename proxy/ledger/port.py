@@ -328,7 +328,10 @@ class Ledger(Protocol):
     async def late_within(
         self, subscription_id: int, start: datetime, end: datetime
     ) -> Sequence[LateSum]:
-        """Return what came late for ``[start, end)`` and is billed already."""
+        """Return what came late for ``[start, end)``, billed or not, in the order it came."""
+
+    async def late_of(self, request_id: int) -> int | None:
+        """Return the id of the late sum that a request's usage is in; None: it came in time."""
 
     async def close_period(self, closing: Closing) -> ClosedPeriod:
         """Close a period, once; ConflictError if it is no longer what the invoice says."""

@@ -3,6 +3,7 @@ from decimal import Decimal
 
 import pytest
 
+from proxy.core.adjustments import adjusted_lines
 from proxy.core.rating import Explanation, PricedRequest, explain, pool_quantities
 from proxy.core.usage import Metric, Quantity
 from proxy.pricing import parse
@@ -152,3 +153,28 @@ def test_unpriced_and_failed() -> None:
     failed = told(("failed", 1), metric=Metric.REQUESTS)
     assert steps(failed) == {"match": "not billed | the request failed"}
     assert told(("exact", 1), metric=Metric.REQUESTS).quantities[0].amount is None
+
+
+def test_what_came_late_is_charged_as_its_adjustment_says() -> None:
+    bounds = [START, END]
+    billed, late = [row("input_audio", 9)], [row("input_audio", 2), row("output_audio", 3)]
+    lines = adjusted_lines(BOOK, bounds, billed, late)
+    pools = pool_quantities(BOOK, [*billed, *late], bounds)
+
+    def charged(kind: str, quantity: int, plan: str = "default") -> Explanation:
+        request = PricedRequest(
+            segment_id=1, plan=plan, at=START, model="m", model_requested="m",
+            quantities=[Quantity(metric=Metric.TOKENS, type=kind, quantity=quantity)],
+        )  # fmt: skip
+        return explain(BOOK, request, pools, lines)
+
+    # Of 11, ten cost 5 and one costs 3; nine were billed at 5 before: 8 for two.
+    audio = charged("input_audio", 1)
+    assert audio.amount == Decimal("0.000004")
+    assert steps(audio)["late"].startswith("0.000008 for 2 units | it came late")
+    for other in (
+        charged("output_audio", 0),
+        charged("output", 1),
+        charged("input_audio", 1, "pro"),
+    ):
+        assert "late" not in steps(other)

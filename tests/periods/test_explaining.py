@@ -1,6 +1,7 @@
 """Why a request costs what it does: by its period's prices, and adding up to the line."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -8,6 +9,7 @@ from proxy.billing.explaining import explain_request, render_explained
 from proxy.core.ids import to_text
 from proxy.core.usage import Metric, Quantity, Usage
 from proxy.errors import BadRequestError, NotFoundError
+from proxy.ledger.port import OpenCall
 from tests.ledger.calls import settlement, usage
 from tests.periods.office import PRICES, Office
 
@@ -36,6 +38,67 @@ async def test_a_closed_period_is_explained_by_its_own_prices(office: Office) ->
     assert explained["prices"] == {"sequence": 1}
     rules = [step["rule"] for part in explained["quantities"] for step in part["steps"]]
     assert rules[0] == "match"
+
+
+async def told(office: Office, *calls: OpenCall) -> list[dict[str, Any]]:
+    return [
+        render_explained(await explain_request(office.shelf, to_text(call.id))) for call in calls
+    ]
+
+
+async def test_what_came_late_is_explained_as_its_adjustment_charges_it(office: Office) -> None:
+    key = await office.customer()
+    first = await office.use(key, "2026-10-03", "o1", input=900_000)
+    await office.close("2026-11-02")
+    await office.adopt(PRICES.replace("15.00", "100.00").replace("12.00", "100.00"))
+    late = [
+        await office.use(key, "2026-10-03T00:01", "o1", input=50_000),
+        await office.use(key, "2026-10-31T23:59", "o1", input=150_000, output=100_000),
+    ]
+    for one in await told(office, *late):
+        assert (one["invoice"], one["adjusts"]) == (None, "WB-2026-000001")
+        assert one["prices"] == {"sequence": 1}
+        assert one["period"]["start"] == "2026-10-01T00:00:00Z"
+    amounts = [Decimal(one["amount"]) for one in await told(office, *late)]
+    lines = {line["type"]: line for line in (await office.invoice("2026-11-03"))["lines"]}
+    assert sum(amounts) == Decimal("2.70") + 6
+    assert Decimal(lines["input"]["precise_amount"]) == Decimal("2.70")
+    await office.close("2026-12-02")
+    later = await office.use(key, "2026-10-03T00:02", "o1", input=100_000)
+    (first_, *lates, later_) = await told(office, first, *late, later)
+    assert (first_["invoice"], first_["adjusts"], first_["amount"]) == (
+        "WB-2026-000001",
+        None,
+        "13.50",
+    )
+    assert [Decimal(one["amount"]) for one in lates] == amounts
+    assert {(one["invoice"], one["adjusts"]) for one in lates} == {
+        ("WB-2026-000002", "WB-2026-000001")
+    }
+    assert (later_["invoice"], later_["adjusts"], later_["amount"]) == (
+        None,
+        "WB-2026-000001",
+        "1.20",
+    )
+    steps = {step["rule"]: step for part in later_["quantities"] for step in part["steps"]}
+    assert steps["pool"]["result"] == "100000 of 1200000 units"
+    assert steps["late"]["result"] == "1.20 for 100000 units"
+
+
+async def test_a_late_request_of_a_month_without_usage_has_the_pool_that_is_billed(
+    office: Office,
+) -> None:
+    key = await office.customer()
+    await office.use(key, "2026-10-03", input=400_000)
+    await office.close("2026-11-02")
+    await office.adopt(PRICES.replace("15.00", "100.00"))
+    calls = [await office.use(key, f"2026-08-1{day}", "o1", input=800_000) for day in (5, 6)]
+    lates = await told(office, *calls)
+    invoice = await office.invoice("2026-11-06")
+    assert sum(Decimal(one["amount"]) for one in lates) == Decimal("22.20")
+    assert invoice["total"]["amount"] == "22.20"
+    assert {one["period"]["start"] for one in lates} == {"2026-08-01T00:00:00Z"}
+    assert {(one["invoice"], one["adjusts"]) for one in lates} == {(None, "WB-2026-000001")}
 
 
 async def test_audio_is_explained_in_seconds(office: Office) -> None:

@@ -7,10 +7,10 @@ from decimal import Decimal
 
 from proxy.core.book import PriceBook, Quote
 from proxy.core.matching import Match
-from proxy.core.money import decimal_text, exact, total
+from proxy.core.money import decimal_text, exact, ratio, total
 from proxy.core.periods import utc_text
-from proxy.core.prices import Price, class_above, class_text
-from proxy.core.rating.order import PoolKey, pool_key, share
+from proxy.core.prices import Price, canonical_tier, class_above, class_text
+from proxy.core.rating.order import Line, PoolKey, pool_key, share
 from proxy.core.rating.package import started_packages
 from proxy.core.rating.standard import paid_units, standard
 from proxy.core.rating.volume import reached
@@ -59,22 +59,30 @@ class PricedRequest:
 
 
 def explain(
-    book: PriceBook, request: PricedRequest, pools: Mapping[PoolKey, int] | None = None
+    book: PriceBook,
+    request: PricedRequest,
+    pools: Mapping[PoolKey, int] | None = None,
+    late: Sequence[Line] = (),
 ) -> Explanation:
     """Rate one request and say how.
 
     ``pools`` are the period's pools as they stand (:func:`pool_quantities`), of which the request
-    is a part; without them it is rated as if it were alone. The amounts of a line's requests add
-    up to the line, to within the last of 30 decimal places.
+    is a part; without them it is rated as if it were alone. ``late`` are the lines of the
+    adjustment that charges the request, if it came after its period was closed. The amounts of a
+    line's requests add up to the line, to within the last of 30 decimal places.
     """
     with exact():
-        parts = tuple(_explain_one(book, request, q, pools or {}) for q in request.quantities)
+        parts = tuple(_explain_one(book, request, q, pools or {}, late) for q in request.quantities)
     amounts = [part.amount for part in parts if part.amount is not None]
     return Explanation(quantities=parts, amount=total(amounts))
 
 
 def _explain_one(
-    book: PriceBook, request: PricedRequest, quantity: Quantity, pools: Mapping[PoolKey, int]
+    book: PriceBook,
+    request: PricedRequest,
+    quantity: Quantity,
+    pools: Mapping[PoolKey, int],
+    late: Sequence[Line],
 ) -> ExplainedQuantity:
     if quantity.metric is Metric.REQUESTS and quantity.type == RequestState.FAILED:
         step = Step(rule="match", result="not billed", because="the request failed")
@@ -98,14 +106,44 @@ def _explain_one(
     pool = pools.get(pool_key(request.segment_id, quote, above), quantity.quantity)
     price, units = quote.price, quantity.quantity
     amount = share(price, units, pool) if price.pooled else standard(price, units)
-    steps = (
+    steps = [
         matched,
         *_price_steps(quote, quantity, request),
         *_amount_steps(quantity.metric, price, units, pool),
-    )
+    ]
+    charged = _late_charge(late, request, quantity, quote) if price.pooled and units else None
+    if charged is not None:
+        amount = ratio(charged[0] * units, charged[1])
+        steps.append(_late_step(quantity.metric, *charged))
     because = "precise; only totals are rounded"
     last = Step(rule="amount", result=decimal_text(amount), because=because)
     return ExplainedQuantity(quantity=quantity, steps=(*steps, last), amount=amount)
+
+
+def _late_charge(
+    lines: Sequence[Line], request: PricedRequest, quantity: Quantity, quote: Quote
+) -> tuple[Decimal, int] | None:
+    """Return the amount and the quantity of the adjustment's line that a quantity is on."""
+    wanted = (
+        request.plan, quantity.metric, request.model or request.model_requested,
+        "" if quantity.metric is Metric.REQUESTS else quantity.type,
+        canonical_tier(request.service_tier), request.context_class,
+        quote.effective_from, quote.price,
+    )  # fmt: skip
+    for line in lines:
+        known = (
+            line.plan, line.metric, line.model, line.type, line.service_tier, line.context_class,
+            line.effective_from, line.price,
+        )  # fmt: skip
+        if known == wanted and line.amount is not None and line.quantity:
+            return line.amount, line.quantity
+    return None
+
+
+def _late_step(metric: Metric, amount: Decimal, units: int) -> Step:
+    shown = f"{shown_units(metric, units)} {unit_name(metric)}"
+    because = "it came late: charged is what the pool's amount grows by, beyond what was billed"
+    return Step(rule="late", result=f"{decimal_text(amount, 2)} for {shown}", because=because)
 
 
 def _match_step(book: PriceBook, found: Match, request: PricedRequest) -> Step:
