@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from proxy.billing.books import BookShelf
 from proxy.billing.closing import Closer
@@ -19,13 +19,14 @@ from proxy.billing.repricing import reprice
 from proxy.core.book import PriceBook
 from proxy.core.periods import utc_text
 from proxy.errors import LedgerUnavailableError, NotFoundError, PricingError, ProxyError
-from proxy.pricing import diff
+from proxy.pricing import diff, refuse_change
 from proxy.pricing.watch import LOOK_S, GoodFile, PriceFile, RefusedFile, read_prices
 
 CLOSE_EVERY_S = 60.0
 CLOSING_PAUSE_S = 0.02
 MOST_LINES = 50
 """Lines of a diff that are logged; an edit of more is said to be longer."""
+Found = TypeVar("Found", GoodFile | RefusedFile, GoodFile | RefusedFile | None)
 log = logging.getLogger("weighbridge")
 
 
@@ -60,7 +61,7 @@ class BillingUpkeep:
         Errors: PricingError where neither can be used.
         """
         self._leads = await self._ledger.leads()
-        found = await asyncio.to_thread(read_prices, self._path)
+        found = await self._judged(await asyncio.to_thread(read_prices, self._path))
         adopted = await self._ledger.book()
         if isinstance(found, GoodFile):
             if adopted is None or self._leads:
@@ -96,7 +97,7 @@ class BillingUpkeep:
         if not self._leads and await self._ledger.leads():
             self._leads = True
             self._file.forget()
-        found = await asyncio.to_thread(self._file.look)
+        found = await self._judged(await asyncio.to_thread(self._file.look))
         if isinstance(found, RefusedFile):
             if self._leads and found.message != self._refused:
                 log.error("prices refused, those in force stay:\n%s", found.message)
@@ -107,6 +108,18 @@ class BillingUpkeep:
             self._refused = None
             if self._leads:
                 await self._adopt(found)
+
+    async def _judged(self, found: Found) -> Found | RefusedFile:
+        """Refuse a good file that changes what must last, now that there is usage."""
+        if not isinstance(found, GoodFile):
+            return found
+        try:
+            old = (await self.shelf.in_force()).book
+        except (NotFoundError, PricingError):
+            return found  # There is nothing to compare with.
+        used = await self._ledger.used_plans()
+        reason = refuse_change(old, found.book, used, found.text, str(self._path))
+        return found if reason is None else RefusedFile(message=reason)
 
     async def _adopt(self, found: GoodFile) -> None:
         before = await self._ledger.book()

@@ -1,6 +1,8 @@
 """``weighbridge check``: would it start, and is it set as it should be?"""
 
 from proxy.cli.output import say, warn
+from proxy.core.book import PriceBook
+from proxy.errors import PricingError
 from proxy.settings import Settings, unknown_names
 
 _SHORT_TOKEN = 16
@@ -16,6 +18,7 @@ def check() -> None:
 
     rows = rows_of(settings)
     book = load_book(settings)
+    _compare(settings, book)
     say(f"mode      {settings.mode}")
     say(f"upstream  {settings.upstream_base_url}")
     for row in rows:
@@ -23,6 +26,37 @@ def check() -> None:
     say(f"ledger    {settings.database_path.absolute()}")
     say(f"prices    {settings.pricing_file.absolute()}: {len(book.models)} models")
     say("Everything can be used. Start:  weighbridge serve")
+
+
+def _compare(settings: Settings, book: PriceBook) -> None:
+    """Refuse what the proxy would refuse of a good file: what the ledger holds already.
+
+    A ledger of another version is looked at as it is: to check must change nothing.
+
+    Raises:
+        PricingError: It changes what must last.
+    """
+    from proxy.ledger.maintenance import maintained  # noqa: PLC0415 - bad prices are told without
+    from proxy.ledger.migrate import check_version  # noqa: PLC0415
+    from proxy.ledger.rows import read_book, read_used_plans  # noqa: PLC0415
+    from proxy.pricing import parse, refuse_change  # noqa: PLC0415
+    from proxy.pricing.watch import read_text  # noqa: PLC0415
+
+    if not settings.database_path.is_file():
+        return
+    with maintained(settings.database_path, up_to_date=False) as connection:
+        adopted = read_book(connection) if check_version(connection) else None
+        used = read_used_plans(connection) if adopted else []
+    if adopted is None or not used:
+        return
+    file = settings.pricing_file
+    try:
+        old = parse(adopted.text)
+    except PricingError:
+        return  # What an older version adopted may be refused by now: the file replaces it.
+    refused = refuse_change(old, book, used, read_text(file), str(file))
+    if refused is not None:
+        raise PricingError(refused)
 
 
 def _warnings(settings: Settings) -> list[str]:

@@ -1,6 +1,6 @@
 """``weighbridge prices``: what is in force, what an edit would change, why an amount is so."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from proxy.cli.ledger_access import with_ledger
-from proxy.cli.output import print_json, print_table, say
+from proxy.cli.output import print_json, print_table, say, warn
 from proxy.clock import now
 from proxy.core.book import EVERY_MODEL, PriceBook, Quote
 from proxy.core.money import decimal_text
@@ -33,12 +33,13 @@ def show_diff(
     as_json: Json = False,
 ) -> None:
     """Compare a pricing file with what is in force: what would it change?"""
-    from proxy.pricing import diff, parse  # noqa: PLC0415 - --help needs no prices
+    from proxy.pricing import diff, parse, refuse_change  # noqa: PLC0415 - --help needs no prices
     from proxy.pricing.watch import read_text  # noqa: PLC0415
 
     settings = Settings.load()
     file = file or settings.pricing_file
-    book = parse(read_text(file), str(file))
+    text = read_text(file)
+    book = parse(text, str(file))
     adopted = _in_force(settings)
     if adopted is None:
         path = settings.database_path
@@ -48,14 +49,22 @@ def show_diff(
         raise NotFoundError(
             f"{none}, and {file} is good: 'weighbridge serve' adopts the pricing file."
         )
-    changes = diff(_parsed(adopted), book)
+    old = _parsed(adopted)
+    changes = diff(old, book)
+    refused = refuse_change(old, book, with_ledger(settings, _used_plans), text, str(file))
     if as_json:
-        print_json({"in_force": adopted.sequence, "changes": changes})
+        print_json({"in_force": adopted.sequence, "changes": changes, "refused": refused})
     else:
         for change in changes:
             say(change)
         if not changes:
             say(f"{file} says what is in force (number {adopted.sequence}).")
+        if refused is not None:
+            warn(f"it would be refused: {refused}")
+
+
+async def _used_plans(ledger: Ledger) -> Sequence[str]:
+    return await ledger.used_plans()
 
 
 @group.command("show")

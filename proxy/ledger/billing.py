@@ -30,6 +30,10 @@ class SqliteBilling:
         """Return the price book in force, or the one with this sequence number."""
         return await self._reader.read(lambda db: rows.read_book(db, sequence))
 
+    async def used_plans(self) -> Sequence[str]:
+        """Return the plans that anything was used on."""
+        return await self._reader.read(rows.read_used_plans)
+
     async def priced_request(self, request_id: int) -> Sequence[PricedRequest]:
         """Return what rating needs to know of a request: one for each place its events are in."""
         return await self._reader.read(lambda db: read_priced_request(db, request_id))

@@ -54,8 +54,8 @@ class Booking:
 
     def __init__(self, worker_id: int, clock: Callable[[], int] = now_us) -> None:
         self._worker_id = worker_id
-        self._identities = Identities()
         book = LedgerBook()
+        self._identities = Identities(book)
         self._series = SeriesNumbers(book)
         self._last_used: dict[int, int] = {}
         self._limiting = Limiting(book, clock)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from proxy.core.subscriptions import NO_SECRET, key_digest
 from proxy.ledger import keys, rows
+from proxy.ledger.limit_owners import LedgerBook
 from proxy.ledger.port import OpenCall, Refusal
 
 END_OF_TIME_US = 1 << 62
@@ -36,7 +37,8 @@ class Identities:
     rolled back must be forgotten: :meth:`forget`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, book: LedgerBook) -> None:
+        self._book = book
         self.sequence = 0
         self._owners: dict[bytes, Owner] = {}
         self._spans: dict[int, tuple[Span, ...]] = {}
@@ -44,7 +46,7 @@ class Identities:
 
     def forget(self) -> None:
         """Forget everything; the next opening reads it anew."""
-        self.__init__()  # type: ignore[misc]
+        self.__init__(self._book)  # type: ignore[misc]
 
     def refresh(self, connection: sqlite3.Connection) -> None:
         """Forget everything and take note of the sequence as it is now."""
@@ -109,9 +111,13 @@ class Identities:
     def adopt(
         self, connection: sqlite3.Connection, digest: bytes, prefix: str, at_us: int
     ) -> Owner:
-        """Make the customer, subscription and key of a passthrough key that works."""
+        """Make the customer, subscription and key of a passthrough key that works.
+
+        Its customer is billed as all are, in the currency of the book in force.
+        """
         name = _NAMELESS if digest == key_digest(NO_SECRET) else f"key-{digest.hex()[:12]}"
-        keys.insert_customer(connection, name, {}, at_us)
+        self._book.refresh(connection)
+        keys.insert_customer(connection, name, {"currency": self._book.book.currency}, at_us)
         keys.make_subscription(connection, name, name, ADOPTED_PLAN, (at_us, at_us))
         keys.insert_key(connection, digest, (prefix, None), name, at_us)
         owner = self.owner(connection, digest)

@@ -316,6 +316,9 @@ class Ledger(Protocol):
     async def book(self, sequence: int | None = None) -> AdoptedBook | None:
         """Return the price book in force, or the one that was adopted with a sequence number."""
 
+    async def used_plans(self) -> Sequence[str]:
+        """Return the plans that anything was used on; what failed used nothing."""
+
     async def priced_request(self, request_id: int) -> Sequence[PricedRequest]:
         """Return what rating needs to know of a request: one for each place its events are in."""
 

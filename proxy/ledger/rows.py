@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from proxy.core.subscriptions import ApiKey, Customer, Segment, Subscription
+from proxy.core.usage import Metric, RequestState
 from proxy.ledger.port import AdoptedBook, KeyRecord
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -141,6 +142,16 @@ def read_segments(connection: sqlite3.Connection, subscription_id: int) -> list[
         )
         for number, owner, plan, starts_at_us, ends_at_us in rows
     ]
+
+
+def read_used_plans(connection: sqlite3.Connection) -> list[str]:
+    """Return the plans that anything was used on; a request that failed used nothing."""
+    rows = connection.execute(
+        "SELECT DISTINCT g.plan FROM segments AS g WHERE EXISTS (SELECT 1 FROM series AS e"
+        " WHERE e.segment_id = g.id AND NOT (e.metric = ? AND e.type = ?)) ORDER BY g.plan",
+        (Metric.REQUESTS.value, RequestState.FAILED.value),
+    )
+    return [row[0] for row in rows]
 
 
 def read_book(connection: sqlite3.Connection, sequence: int | None = None) -> AdoptedBook | None:

@@ -2,10 +2,12 @@
 
 ``document`` is the way in. ``table`` reads values and collects what is wrong; ``positions`` finds
 the line and column of a key, which :mod:`tomllib` does not tell; ``amounts``, ``models`` and
-``plans`` read their parts of the file; ``diff`` says in words what an edit changes.
+``plans`` read their parts of the file; ``diff`` says in words what an edit changes, ``lasting``
+what it must not.
 """
 
 from proxy.pricing.diff import diff
 from proxy.pricing.document import parse
+from proxy.pricing.lasting import refuse_change
 
-__all__ = ["diff", "parse"]
+__all__ = ["diff", "parse", "refuse_change"]

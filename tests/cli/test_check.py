@@ -1,11 +1,13 @@
 """``weighbridge check``: settings and prices, before they matter."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from proxy.__main__ import FAILED, MISUSED
-from tests.cli.conftest import Weighbridge
+from tests.cli.conftest import PRICES, Weighbridge
+from tests.periods.office import open_office
 
 
 def test_all_is_well(weighbridge: Weighbridge) -> None:
@@ -52,3 +54,28 @@ def test_what_works_but_is_odd_is_warned_of(
     ran = weighbridge("check")
     assert ran.status == 0
     assert said in ran.err
+
+
+async def _use(ledger: Path) -> None:
+    async with open_office(ledger) as office:
+        await office.adopt(PRICES)
+        await office.use(await office.customer(), "2026-11-03", input=1)
+
+
+def test_prices_that_the_ledger_can_not_take_are_told(
+    weighbridge: Weighbridge, tmp_path: Path
+) -> None:
+    asyncio.run(_use(tmp_path / "ledger.db"))
+    assert weighbridge("check").status == 0
+    (tmp_path / "pricing.toml").write_text(PRICES.replace("USD", "EUR"))
+    ran = weighbridge("check")
+    assert ran.status == FAILED
+    assert "pricing.toml:2:1: currency: usage is in the ledger" in ran.err
+    diff = weighbridge("prices", "diff")
+    assert (diff.status, diff.out) == (0, "currency USD -> EUR\n")
+    assert "pricing.toml:2:1: currency: usage is in the ledger" in diff.err
+    as_json = weighbridge("prices", "diff", "--json").json()
+    assert as_json["changes"] == ["currency USD -> EUR"]
+    assert "currency: usage is in the ledger" in as_json["refused"]
+    (tmp_path / "pricing.toml").write_text(PRICES)
+    assert weighbridge("prices", "diff", "--json").json()["refused"] is None

@@ -11,6 +11,7 @@ from proxy.billing.bills import invoice_json
 from proxy.billing.books import BookShelf
 from proxy.billing.closing import Closer, Outcome
 from proxy.core.subscriptions import ApiKey, key_digest
+from proxy.core.usage import RequestState
 from proxy.ledger.port import OpenCall
 from proxy.ledger.rows import to_us
 from proxy.ledger.sqlite import SqliteLedger
@@ -80,6 +81,11 @@ class Office:
         call = await self.start(key, when, model)
         assert await self.ledger.settle(settlement(call, usage(**tokens), model=model))
         return call
+
+    async def fail(self, call: OpenCall) -> None:
+        """A request that the upstream refuses."""
+        failed = settlement(call, usage(), state=RequestState.FAILED, status=500)
+        assert await self.ledger.settle(failed)
 
     async def close(self, now: str, **terms: Any) -> list[Outcome]:
         self.clock.us = to_us(at(now))

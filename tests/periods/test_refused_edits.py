@@ -1,0 +1,102 @@
+"""Edits that would change what was billed, or is to be: refused as a file that can't be read is."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from proxy.billing.upkeep import BillingUpkeep
+from proxy.ledger.rows import from_us
+from proxy.ledger.sqlite import SqliteLedger
+from tests.periods.office import GRACE_S, PRICES, Office
+
+EUROS = f'\ncurrency = "EUR"\n{PRICES}'
+
+
+def upkeep(office: Office, path: Path) -> BillingUpkeep:
+    return BillingUpkeep(office.shelf, path, grace_s=GRACE_S, now=lambda: from_us(office.clock.us))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "pricing.toml"
+    path.write_text(PRICES)
+    return path
+
+
+async def save(chores: BillingUpkeep, path: Path, text: str) -> str | None:
+    """Save the file, have it looked at, and return why it is refused."""
+    path.write_text(text)
+    for _ in range(2):
+        await chores.look()
+    refused: str | None = chores.status()["refused"]
+    return refused
+
+
+async def currency(office: Office) -> str:
+    return (await office.shelf.in_force()).book.currency
+
+
+async def test_until_something_is_used_the_currency_may_change(office: Office, path: Path) -> None:
+    chores = upkeep(office, path)
+    await chores.begin()
+    await office.customer()
+    assert await save(chores, path, EUROS) is None
+    assert await currency(office) == "EUR"
+
+
+async def test_once_anything_was_used_another_currency_is_refused(
+    office: Office, path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "weighbridge")
+    key = await office.customer()
+    await office.use(key, "2026-11-03", input=400_000)
+    chores = upkeep(office, path)
+    await chores.begin()
+    refused = await save(chores, path, EUROS)
+    assert refused == (
+        f"{path}:2:1: currency: usage is in the ledger, and is billed in USD, not EUR: write "
+        'currency = "USD" again, or bill in EUR from a ledger of its own (PROXY_DATABASE_URL)'
+    )
+    assert f"prices refused, those in force stay:\n{refused}" in caplog.messages
+    assert await currency(office) == "USD"
+    assert (await office.shelf.in_force()).sequence == 1
+
+    # Another worker says so, too, and so does one that starts with the file.
+    other = await SqliteLedger.open_database(tmp_path / "ledger.db", office.clock)
+    try:
+        second = upkeep(Office(other, office.clock), path)
+        assert (await second.begin()).currency == "USD"
+        for _ in range(2):
+            await second.look()
+        assert second.status()["refused"] == refused
+    finally:
+        await other.close()
+    restarted = upkeep(office, path)
+    assert (await restarted.begin()).currency == "USD"
+    assert restarted.status()["refused"] == refused
+    assert "prices refused: starting with those in force since" in caplog.text
+
+    assert await save(chores, path, PRICES.replace("2.50", "2.00")) is None
+    assert "prices can be read again" in caplog.messages
+    assert (await office.shelf.in_force()).sequence == 2
+
+
+async def test_what_failed_is_not_usage(office: Office, path: Path) -> None:
+    key = await office.customer()
+    call = await office.start(key, "2026-11-03")
+    await office.fail(call)
+    chores = upkeep(office, path)
+    await chores.begin()
+    assert await save(chores, path, EUROS) is None
+
+
+async def test_prices_that_can_no_longer_be_read_are_not_compared(
+    office: Office, path: Path
+) -> None:
+    key = await office.customer()
+    await office.use(key, "2026-11-03", input=400_000)
+    await office.adopt("input = 3")
+    chores = upkeep(office, path)
+    assert (await chores.begin()).currency == "USD"
+    assert (await office.shelf.in_force()).sequence == 3
