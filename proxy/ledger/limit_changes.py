@@ -74,7 +74,10 @@ def set_limits(
 
 
 def clear_limits(connection: sqlite3.Connection, subject: LimitSubject) -> bool:
-    """Forget what was set, so that the plan's limits hold; False if nothing was."""
+    """Forget what was set, so that the plan's limits hold; False if nothing was.
+
+    A key's sums go, too: they follow from its events and from what was kept of pruned ones.
+    """
     gone = connection.execute("DELETE FROM limits WHERE owner = ?", (subject.number,)).rowcount
     connection.execute("DELETE FROM limit_states WHERE owner = ?", (subject.number,))
     connection.execute("DELETE FROM sums_key_quarter WHERE key_id = ?", (subject.key_id,))

@@ -9,16 +9,11 @@ from typing import NamedTuple
 
 from proxy.ledger.limit_owners import LedgerBook, LimitedOwner, read_owners
 from proxy.ledger.limit_states import StateRow, read_all_states
-from proxy.ledger.limit_sums import Derivation
+from proxy.ledger.limit_sums import Derivation, key_sums
 from proxy.ledger.slots import QUARTER_US
 
 TOLERANCE = Decimal("1e-15")
 """What rounding to 30 places, price by price and then summed, may differ by at the most."""
-_OF_EVENTS = (
-    f"SELECT e.series_id, e.occurred_at_us / {QUARTER_US} AS quarter, sum(e.quantity)"
-    " FROM events AS e JOIN requests AS r ON r.id = e.request_id"
-    " WHERE e.subscription_id = ? AND r.key_id = ? GROUP BY 1, 2"
-)
 _KEPT = "SELECT series_id, quarter, quantity FROM sums_key_quarter WHERE key_id = ?"
 _PRUNED = "SELECT through_us FROM prunings WHERE subscription_id = ?"
 
@@ -85,8 +80,9 @@ def _key_sums(
     """Compare a key's own sums with its events, as far as these are not pruned."""
     pruned = connection.execute(_PRUNED, (owner.subscription_id,)).fetchone()
     first = 0 if pruned is None else -(-pruned[0] // QUARTER_US)
-    values = owner.subscription_id, owner.key_id
-    should = {row[:2]: row[2] for row in connection.execute(_OF_EVENTS, values)}
+    source, values = key_sums(owner)
+    text = f"SELECT series_id, quarter, sum(quantity) FROM ({source}) GROUP BY 1, 2"
+    should = {row[:2]: row[2] for row in connection.execute(text, values)}
     kept = {row[:2]: row[2] for row in connection.execute(_KEPT, (owner.key_id,))}
     for slot in sorted(should.keys() | kept.keys()):
         if slot[1] >= first and should.get(slot, 0) != kept.get(slot, 0):

@@ -24,7 +24,7 @@ from proxy.ledger.rows import from_us
 from proxy.ledger.slots import QUARTER_US, QUARTERS_A_DAY
 from proxy.ledger.standing import quarters, read_sums
 
-_OF_KEY = (
+_OF_EVENTS = (
     f"SELECT e.series_id, e.occurred_at_us / {QUARTER_US} AS quarter, sum(e.quantity) AS quantity"
     " FROM events AS e JOIN requests AS r ON r.id = e.request_id"
     " WHERE e.subscription_id = ? AND r.key_id = ? GROUP BY 1, 2"
@@ -46,13 +46,36 @@ _DAYS_OF = (
 )
 
 
+KEEP_PRUNED = (
+    "INSERT INTO sums_key_quarter (key_id, series_id, quarter, quantity)"
+    f" SELECT -r.key_id, e.series_id, e.occurred_at_us / {QUARTER_US}, e.quantity"
+    " FROM events AS e JOIN requests AS r ON r.id = e.request_id"
+    " WHERE e.seq = ? AND r.key_id IS NOT NULL"
+    " ON CONFLICT (key_id, series_id, quarter)"
+    " DO UPDATE SET quantity = quantity + excluded.quantity"
+)
+"""Keeps what an event that is about to be pruned says of its key, limited or not: whatever limit
+is set later, it counts. It is kept under the negative of the key's number, and stays."""
+
+
+def key_sums(owner: LimitedOwner) -> tuple[str, tuple[int | None, ...]]:
+    """Return a query for a key's sums and its values: what was pruned, and what its events say.
+
+    It may have several rows for one series and quarter hour.
+    """
+    pruned = None if owner.key_id is None else -owner.key_id
+    values = pruned, owner.subscription_id, owner.key_id
+    return f"{_KEPT} UNION ALL {_OF_EVENTS}", values
+
+
 def keep_key_sums(connection: sqlite3.Connection, owner: LimitedOwner) -> None:
-    """Begin to keep a key's own sums: all that its events say so far."""
+    """Begin to keep a key's own sums: all that is known of it so far."""
+    source, values = key_sums(owner)
     connection.execute("DELETE FROM sums_key_quarter WHERE key_id = ?", (owner.key_id,))
     connection.execute(
         f"INSERT INTO sums_key_quarter (key_id, series_id, quarter, quantity)"
-        f" SELECT ?, series_id, quarter, quantity FROM ({_OF_KEY})",
-        (owner.key_id, owner.subscription_id, owner.key_id),
+        f" SELECT ?, series_id, quarter, sum(quantity) FROM ({source}) GROUP BY 2, 3",
+        (owner.key_id, *values),
     )
 
 
@@ -134,7 +157,7 @@ class Derivation:
         owner = self._owner
         if self._kept:
             return _KEPT, (owner.key_id,)
-        return _OF_KEY, (owner.subscription_id, owner.key_id)
+        return key_sums(owner)
 
     def _unsettled(self) -> list[tuple[int, str | None, str]]:
         if self._open is None:

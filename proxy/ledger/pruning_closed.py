@@ -1,17 +1,20 @@
 """``weighbridge prune``: the events and requests of closed periods go, sums and invoices stay.
 
+What only events say is kept before they go: how much each key used.
+
 Rows are found without the lock and deleted in small transactions under it, with pauses as long
 as these took: whoever serves meanwhile hardly notices.
 """
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 from proxy.core.periods import midnight
+from proxy.ledger.limit_sums import KEEP_PRUNED
 from proxy.ledger.locks import WriteLock
 from proxy.ledger.rows import to_us
 
@@ -19,6 +22,8 @@ ROWS_AT_ONCE = 500
 PAGE = 5_000
 CHECKPOINT_EVERY = 40
 """Transactions between two checkpoints, so that the log stays short where nobody serves."""
+_KEEP_AND_DELETE = (KEEP_PRUNED, "DELETE FROM events WHERE seq = ?")
+_DELETE_REQUEST = ("DELETE FROM requests WHERE id = ? AND settled_at_us IS NOT NULL",)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,12 +75,10 @@ class _Pruner:
         self._note(through_us, now_us)
         for subscription_id, end_us in through_us.items():
             for page in self._events(subscription_id, end_us):
-                pruned.events += self._delete("DELETE FROM events WHERE seq = ?", page)
+                pruned.events += self._delete(_KEEP_AND_DELETE, page)
         if through_us:
             for page in self._requests(through_us):
-                pruned.requests += self._delete(
-                    "DELETE FROM requests WHERE id = ? AND settled_at_us IS NOT NULL", page
-                )
+                pruned.requests += self._delete(_DELETE_REQUEST, page)
         self._checkpoint()
         return pruned
 
@@ -125,13 +128,14 @@ class _Pruner:
                 if settled_at_us is not None and opened_at_us < through_us.get(owner, 0)
             ]
 
-    def _delete(self, statement: str, keys: list[int]) -> int:
+    def _delete(self, statements: Sequence[str], keys: list[int]) -> int:
         for start in range(0, len(keys), ROWS_AT_ONCE):
             began_s = time.monotonic()
             with self._lock:
                 self._connection.execute("BEGIN IMMEDIATE")
                 rows = [(key,) for key in keys[start : start + ROWS_AT_ONCE]]
-                self._connection.executemany(statement, rows)
+                for statement in statements:
+                    self._connection.executemany(statement, rows)
                 self._connection.execute("COMMIT")
             self._transactions += 1
             if self._transactions % CHECKPOINT_EVERY == 0:
