@@ -1,10 +1,11 @@
 """Which period of a subscription is meant, and which one closes next; pure."""
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import TypeVar
 
 from proxy.core.book import PriceBook
-from proxy.core.periods import Period, midnight, period_before, period_of
+from proxy.core.periods import Period, midnight, period_of
 from proxy.core.plans import BillingTime
 from proxy.core.subscriptions import Subscription
 from proxy.errors import BadRequestError, NotFoundError
@@ -19,10 +20,25 @@ def period_at(
 ) -> Period:
     """Return the billing period of a subscription that holds a moment.
 
-    ``through`` is the end of its last closed period: where the timezone or the plan's billing
-    time changed since, the next period begins there, so that periods never overlap.
+    Each period is drawn by the billing time of the plan at its beginning: another plan moves no
+    boundary of the running period, or usage would be split, and free units and tiers begin anew,
+    in periods of which nobody knew. Where the billing time changes, a shorter period lies between.
+
+    ``through`` is the end of its last closed period: where the timezone changed since, the next
+    period begins there, so that periods never overlap.
     """
-    return _from(period_of(*_terms(book, subscription, moment)), through)
+    timezone = subscription.customer.timezone
+    start = through if through is not None and through <= moment else None
+    earlier, anchor = _anchors(book, subscription)
+    for until, before in earlier:
+        if start is not None and start >= until:
+            continue
+        # The last period that begins on these terms.
+        last = _from(period_of(until - _MOMENT, timezone, before), start)
+        if moment < last.end:
+            return _from(period_of(moment, timezone, before), start)
+        start = last.end
+    return _from(period_of(moment, timezone, anchor), start)
 
 
 def present(now: datetime, through: datetime | None) -> datetime:
@@ -45,10 +61,10 @@ def next_to_close(book: PriceBook, activity: Activity, now: datetime) -> Period 
         return period_at(book, subscription, activity.first, through)
     if not activity.late or through is None:
         return None
-    current = period_of(*_terms(book, subscription, present(now, through)))
-    anchor = _anchor(book, subscription)
-    before = period_before(current, anchor)
-    return _from(before if before.end > through else current, through)
+    current = period_at(book, subscription, present(now, through), through)
+    if current.start <= through:
+        return current
+    return period_at(book, subscription, current.start - _MOMENT, through)
 
 
 def required(found: Found | None, subscription: str) -> Found:
@@ -80,14 +96,26 @@ def moment_of(text: str, timezone: str) -> datetime:
         ) from None
 
 
-def _terms(
-    book: PriceBook, subscription: Subscription, moment: datetime
-) -> tuple[datetime, str, datetime | None]:
-    return moment, subscription.customer.timezone, _anchor(book, subscription)
+def _anchors(
+    book: PriceBook, subscription: Subscription
+) -> tuple[list[tuple[datetime, datetime | None]], datetime | None]:
+    """Return the anchors by which periods were drawn, each with its end, and the one since then.
+
+    An anchor's end is that of the beginnings of its periods. There is none before the last, unless
+    the plans' billing times differ.
+    """
+    plans = subscription.plans or ((subscription.started_at, subscription.plan),)
+    anchors = [(since, _anchor(book, subscription, plan)) for since, plan in plans]
+    earlier = [
+        (until, before)
+        for (_, before), (until, following) in pairwise(anchors)
+        if before != following
+    ]
+    return earlier, anchors[-1][1]
 
 
-def _anchor(book: PriceBook, subscription: Subscription) -> datetime | None:
-    anniversary = book.plan(subscription.plan).billing_time is BillingTime.ANNIVERSARY
+def _anchor(book: PriceBook, subscription: Subscription, plan: str) -> datetime | None:
+    anniversary = book.plan(plan).billing_time is BillingTime.ANNIVERSARY
     return subscription.started_at.astimezone(UTC) if anniversary else None
 
 

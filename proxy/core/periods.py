@@ -7,7 +7,7 @@ subscription started, clamped to short months (the 31st is the 28th in February)
 
 from calendar import monthrange
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -61,11 +61,6 @@ def period_of(moment: datetime, timezone: str, anchor: datetime | None = None) -
         end=midnight(_clamped(*following, anchor_day), timezone),
         timezone=timezone,
     )
-
-
-def period_before(period: Period, anchor: datetime | None = None) -> Period:
-    """Return the period that ends where ``period`` starts."""
-    return period_of(period.start - timedelta(microseconds=1), period.timezone, anchor)
 
 
 def utc_text(moment: datetime) -> str:

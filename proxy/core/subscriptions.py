@@ -32,7 +32,11 @@ class Customer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """One customer on one plan from a start time (the plan it is on now)."""
+    """One customer on one plan from a start time (the plan it is on now).
+
+    ``plans`` are all that it was on, each with its beginning, in order: billing periods are drawn
+    by them.
+    """
 
     id: int
     external_id: str
@@ -40,6 +44,7 @@ class Subscription:
     plan: str
     started_at: datetime
     ended_at: datetime | None = None
+    plans: tuple[tuple[datetime, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

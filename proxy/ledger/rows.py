@@ -22,8 +22,13 @@ _SEGMENT_AT = (
     "coalesce((SELECT max(starts_at_us) FROM segments WHERE subscription_id = s.id"
     " AND starts_at_us <= ?), s.started_at_us)"
 )
+# All plans with their beginnings, a line each: what can't be printed is in no plan's name.
+_PLANS = (
+    "(SELECT group_concat(starts_at_us || ' ' || plan, char(10)) FROM segments"
+    " WHERE subscription_id = s.id)"
+)
 _SUBSCRIPTIONS = (
-    f"SELECT s.id, s.external_id, s.started_at_us, s.ended_at_us, g.plan, {_CUSTOMER}"
+    f"SELECT s.id, s.external_id, s.started_at_us, s.ended_at_us, g.plan, {_PLANS}, {_CUSTOMER}"
     " FROM subscriptions AS s JOIN customers AS c ON c.id = s.customer_id"
     f" JOIN segments AS g ON g.subscription_id = s.id AND g.starts_at_us = {_SEGMENT_AT}"
 )
@@ -183,7 +188,7 @@ def _customer(row: tuple[Any, ...]) -> Customer:
 
 
 def _subscription(row: tuple[Any, ...]) -> Subscription:
-    number, external_id, started_at_us, ended_at_us, plan, *customer = row
+    number, external_id, started_at_us, ended_at_us, plan, plans, *customer = row
     return Subscription(
         id=number,
         external_id=external_id,
@@ -191,7 +196,13 @@ def _subscription(row: tuple[Any, ...]) -> Subscription:
         plan=plan,
         started_at=from_us(started_at_us),
         ended_at=_from_us(ended_at_us),
+        plans=_plans(plans),
     )
+
+
+def _plans(lines: str) -> tuple[tuple[datetime, str], ...]:
+    parts = (line.partition(" ") for line in lines.split("\n"))
+    return tuple(sorted((from_us(int(since_us)), code) for since_us, _, code in parts))
 
 
 def key_record(row: tuple[Any, ...]) -> KeyRecord:

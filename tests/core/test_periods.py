@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.periods import Period, midnight, period_before, period_of, utc_text, zone
+from proxy.core.periods import Period, midnight, period_of, utc_text, zone
 
 ZONES = sorted(available_timezones() - {"Factory", "localtime"})
 MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2060, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
@@ -72,7 +72,7 @@ def test_periods_tile_time(moment: datetime, timezone: str, anchor: datetime | N
     assert period.end not in period
     assert timedelta(days=27) < period.end - period.start < timedelta(days=32)
     assert period_of(period.end, timezone, anchor).start == period.end
-    before = period_before(period, anchor)
+    before = period_of(period.start - timedelta(microseconds=1), timezone, anchor)
     assert before.end == period.start
     assert period.start.timestamp() % 900 == 0
 

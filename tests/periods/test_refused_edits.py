@@ -100,3 +100,35 @@ async def test_prices_that_can_no_longer_be_read_are_not_compared(
     chores = upkeep(office, path)
     assert (await chores.begin()).currency == "USD"
     assert (await office.shelf.in_force()).sequence == 3
+
+
+async def test_the_billing_time_of_a_plan_in_use_stays(office: Office, path: Path) -> None:
+    key = await office.customer()
+    await office.customer("idle", plan="pro")
+    await office.use(key, "2026-11-03", input=400_000)
+    chores = upkeep(office, path)
+    await chores.begin()
+    anniversary = '[plans.default]\nbilling_time = "anniversary"\n'
+    refused = await save(chores, path, PRICES + anniversary)
+    assert refused == (
+        f"{path}:14:1: plans.default.billing_time: usage on this plan is billed by periods that "
+        'are "calendar", not "anniversary", and they stay: write a plan of another name, and move '
+        "subscriptions to it with 'weighbridge subscriptions change-plan'"
+    )
+    assert (await office.shelf.in_force()).sequence == 1
+    # A plan that nothing was used on may be redrawn.
+    unused = PRICES.replace("markup = 1.20", 'markup = 1.20\nbilling_time = "anniversary"')
+    assert await save(chores, path, unused) is None
+
+
+async def test_a_plan_in_use_that_goes_must_not_move_periods(office: Office, path: Path) -> None:
+    key = await office.customer(plan="yearly")
+    await office.use(key, "2026-11-03", input=400_000)
+    chores = upkeep(office, path)
+    await chores.begin()
+    without = PRICES.split("[plans.yearly]")[0]
+    refused = await save(chores, path, without)
+    assert refused is not None
+    assert "plans.yearly.billing_time: usage on this plan" in refused
+    kept = f'{without}[plans.default]\nbilling_time = "anniversary"\n'
+    assert await save(chores, path, kept) is None

@@ -1,6 +1,7 @@
 """Periods where clocks change, plans change, timezones change: they tile, and bill once."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,9 +18,10 @@ from proxy.core.book import PriceBook
 from proxy.core.subscriptions import Customer, Subscription, key_digest
 from proxy.errors import BadRequestError
 from proxy.ledger.periods import Activity
+from proxy.ledger.rows import to_us
 from proxy.pricing import parse
 from tests.ledger.calls import assert_sums_equal_events
-from tests.periods.office import Office, at, open_office
+from tests.periods.office import PRICES, Office, at, open_office
 
 SUBSCRIPTION = Subscription(
     id=1,
@@ -65,35 +67,56 @@ async def test_a_plan_change_makes_segments_that_are_rated_apart(office: Office)
     ]
 
 
-async def test_periods_never_overlap_where_the_billing_time_changes(office: Office) -> None:
+async def test_a_new_billing_time_holds_from_the_end_of_the_running_period(office: Office) -> None:
     key = await office.customer(since="2026-01-10")
     await office.use(key, "2026-10-20", input=400_000)
     await office.close("2026-11-02")
     await office.ledger.change_plan("acme", plan="yearly")
-    await office.use(key, "2026-11-25", input=400_000)
-    await office.use(key, "2026-11-05", input=400_000)
-    outcomes = await office.close("2027-01-01")
-    spans = [(o.period.start, o.period.end) for o in outcomes]
-    assert spans == [(at("2026-11-01"), at("2026-11-10")), (at("2026-11-10"), at("2026-12-10"))]
-    assert {o.closed and o.closed.amount for o in outcomes} == {"1.00"}
+    for when in ("2026-11-25", "2026-11-05", "2026-12-05", "2026-12-15"):
+        await office.use(key, when, input=400_000)
     book = (await office.shelf.in_force()).book
-    now = await usage_now(office.shelf, book, "acme", at("2026-12-05"))
+    now = await usage_now(office.shelf, book, "acme", at("2026-11-26"))
     assert now is not None
-    assert now.period.start == at("2026-11-10")
+    assert (now.period.start, str(now.amount)) == (at("2026-11-01"), "2.00")
+    outcomes = await office.close("2027-02-01")
+    ends = [at(day) for day in ("2026-12-01", "2026-12-10", "2027-01-10")]
+    assert [o.period.end for o in outcomes] == ends
+    assert [o.period.start for o in outcomes] == [at("2026-11-01"), *ends[:-1]]
+    assert [o.closed and o.closed.amount for o in outcomes] == ["2.00", "1.00", "1.00"]
+    now = await usage_now(office.shelf, book, "acme", at("2027-01-12"))
+    assert now is not None
+    assert (now.period.start, now.period.end) == (at("2027-01-10"), at("2027-02-10"))
 
 
-async def test_the_open_period_begins_where_the_last_closed_one_ends(office: Office) -> None:
-    key = await office.customer(since="2026-01-10")
-    await office.use(key, "2026-10-20", input=400_000)
-    await office.close("2026-11-02")
-    await office.ledger.change_plan("acme", plan="yearly")
-    await office.use(key, "2026-11-05", input=400_000)
-    book = (await office.shelf.in_force()).book
-    current = await usage_now(office.shelf, book, "acme", at("2026-11-06"))
-    assert current is not None
-    assert current.period.start == at("2026-11-01")
-    assert current.period.end == at("2026-11-10")
-    assert str(current.amount) == "1.00"
+FREE = PRICES.replace("input = 2.50", "input = { price = 2.50, free_units = 1_000_000 }")
+
+
+@pytest.mark.parametrize(
+    ("plans", "periods"),
+    [
+        (("default", "yearly"), [("2026-11-01", "2026-12-01")]),
+        (("yearly", "default"), [("2026-10-10", "2026-11-10"), ("2026-11-10", "2026-12-10")]),
+    ],
+)
+async def test_a_plan_change_gives_nothing_free_twice(
+    office: Office, plans: tuple[str, str], periods: list[tuple[str, str]]
+) -> None:
+    await office.adopt(FREE)
+    key = await office.customer(since="2026-01-10", plan=plans[0])
+    await office.use(key, "2026-11-03", input=1_000_000)
+    await office.use(key, "2026-11-20", input=1_000_000)
+    office.clock.us = to_us(at("2026-11-25"))
+    before = await office.invoice("2026-11-25", "2026-11-20")
+    await office.ledger.change_plan("acme", plan=plans[1])
+    after = await office.invoice("2026-11-25", "2026-11-20")
+    assert (after["period"], after["total"]) == (before["period"], before["total"])
+    outcomes = await office.close("2027-01-02")
+    assert [(o.period.start, o.period.end) for o in outcomes] == [
+        (at(start), at(end)) for start, end in periods
+    ]
+    amounts = [Decimal(o.closed.amount) for o in outcomes if o.closed]
+    # Within one period the second million is paid; in two, each has its own that is free.
+    assert sum(amounts) == (Decimal("2.50") if len(periods) == 1 else 0)
 
 
 def _activity(**values: Any) -> Activity:
@@ -128,6 +151,70 @@ def test_a_month_means_the_period_that_begins_in_it() -> None:
     book = parse('[plans.default]\nbilling_time = "anniversary"')
     for month, start in (("2026-12", "2026-12-31"), ("2027-02", "2027-02-28")):
         assert period_at(book, SUBSCRIPTION, moment_of(month, "UTC")).start == at(start)
+
+
+MIXED = parse('[plans.yearly]\nbilling_time = "anniversary"')
+
+
+def _changing(*changes: tuple[str, str]) -> Subscription:
+    plans = tuple((at(since), plan) for since, plan in changes)
+    return replace(SUBSCRIPTION, started_at=plans[0][0], plan=changes[-1][1], plans=plans)
+
+
+@pytest.mark.parametrize(
+    ("moment", "through", "start", "end"),
+    [
+        ("2025-03-01", None, "2025-03-01", "2025-04-01"),  # before the start
+        ("2026-02-20", None, "2026-02-01", "2026-03-01"),
+        ("2026-03-30", None, "2026-03-01", "2026-04-01"),  # on another plan since the 15th
+        ("2026-04-01", None, "2026-04-01", "2026-04-20"),
+        ("2026-05-25", None, "2026-05-20", "2026-06-20"),
+        ("2026-06-01", None, "2026-05-20", "2026-06-20"),  # there and back within one period
+        ("2026-06-20", None, "2026-06-20", "2026-07-20"),
+        ("2026-08-05", None, "2026-07-20", "2026-08-20"),  # calendar since the 1st
+        ("2026-08-25", None, "2026-08-20", "2026-09-01"),
+        ("2030-01-05", None, "2030-01-01", "2030-02-01"),
+        ("2026-04-05", "2026-04-01", "2026-04-01", "2026-04-20"),
+        ("2026-08-25", "2026-08-10", "2026-08-10", "2026-09-01"),  # closed by other terms
+        ("2026-09-05", "2026-08-10", "2026-09-01", "2026-10-01"),
+    ],
+)
+def test_each_period_is_drawn_by_the_plan_at_its_start(
+    moment: str, through: str | None, start: str, end: str
+) -> None:
+    subscription = _changing(
+        ("2026-02-20", "default"),
+        ("2026-03-15", "yearly"),
+        ("2026-06-01", "default"),
+        ("2026-06-10", "yearly"),
+        ("2026-08-01", "default"),
+    )
+    period = period_at(MIXED, subscription, at(moment), at(through) if through else None)
+    assert (period.start, period.end) == (at(start), at(end))
+
+
+@given(
+    gaps=st.lists(st.tuples(st.integers(1, 70), st.booleans()), min_size=1, max_size=5),
+    day=st.integers(-40, 500),
+)
+def test_periods_tile_whatever_the_plans_were(gaps: list[tuple[int, bool]], day: int) -> None:
+    since, changes = at("2026-01-31"), []
+    for days, yearly in gaps:
+        changes.append((since, "yearly" if yearly else "default"))
+        since += timedelta(days=days)
+    subscription = replace(
+        SUBSCRIPTION, started_at=at("2026-01-31"), plan=changes[-1][1], plans=tuple(changes)
+    )
+    moment = at("2026-01-31") + timedelta(days=day)
+    period = period_at(MIXED, subscription, moment)
+    assert moment in period
+    last, following = (
+        period_at(MIXED, subscription, each)
+        for each in (period.end - timedelta(microseconds=1), period.end)
+    )
+    assert (last, following.start) == (period, period.end)
+    # To close it changes nothing of what follows.
+    assert period_at(MIXED, subscription, period.end, period.end) == following
 
 
 USES = st.lists(
