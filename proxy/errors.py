@@ -1,6 +1,6 @@
 """Errors that reach people: whose fault, what happened, what to do.
 
-Adapters translate library errors into these; :mod:`proxy.web.render` alone turns them into
+Adapters translate library errors into these; :mod:`proxy.http.render` alone turns them into
 answers.
 """
 

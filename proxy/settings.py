@@ -1,7 +1,7 @@
 """The settings: ``PROXY_*`` from the environment or ``.env``, checked once, at the start.
 
 This is the only module that reads the environment. A setting that can't be used stops the
-start with one sentence; :func:`proxy.cli.serve.help_text` and the README list what is here.
+start with one sentence; :func:`proxy.cli.options.help_text` and the README list what is here.
 """
 
 import os

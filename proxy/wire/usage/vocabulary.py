@@ -21,7 +21,7 @@ class Counts(msgspec.Struct, gc=False):
     """The counts of one usage object, as providers report them: these overlap.
 
     All but ``given``, ``made`` and ``total`` are parts of the first two. Zero is also what was not
-    said. ``seconds`` is the length of the audio, where tokens of it may be missing.
+    said.
     """
 
     given: int = 0
