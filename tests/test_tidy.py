@@ -74,7 +74,7 @@ HOMES = {
 }
 STARTS_A_TASK = {"create_task", "ensure_future"}
 OTHERS = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b")
-MACHINE = re.compile(r"(?<![\w.])/(?:work|root|farm|home/\w+)/|bash_jobs|index[-]url|file:///opt")
+MACHINE = re.compile(r"(?<![\w.])/(?:home|Users|root|tmp)/\w|index[-]url")
 
 
 def relative(path: Path) -> str:
