@@ -63,7 +63,7 @@ def describe(directory: Path) -> str:
     parts = [
         now().date().isoformat(),
         f"{os.cpu_count()} cores ({_processor()}), {gib:.0f} GiB",
-        f"Linux {platform.release()}",
+        f"Linux {'.'.join(platform.release().split('.')[:2])}",  # the rest is the distributor's
         f"Python {platform.python_version()}",
         _first_line("nginx", "-v").removeprefix("nginx version: "),
         f"ledger on {_file_system(directory)}",
