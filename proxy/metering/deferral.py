@@ -20,7 +20,7 @@ def needs_count(endpoint: Endpoint, seen: Seen) -> bool:
 
 
 def measure_seen(seen: Seen, counted: Estimated | None, body_bytes: int) -> Measurement:
-    """Decide what is billed for an object that is final (design.md, metering rules).
+    """Decide what is billed for an object that is final.
 
     What is reported is billed, whatever the end; one that failed bills nothing else. ``counted``
     is the answer's text where :func:`needs_count` says so; of the request only its length is known

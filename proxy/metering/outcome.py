@@ -75,7 +75,7 @@ def needs_estimate(outcome: Outcome) -> bool:
 
 
 def measure(outcome: Outcome, estimated: Estimated | None) -> Measurement:
-    """Decide the final state and the usage that is billed (design.md, metering rules).
+    """Decide the final state and the usage that is billed.
 
     An answer that broke off is billed for what was reported, or for what was delivered where
     that is more: usage reported at its beginning does not know its end.

@@ -15,14 +15,16 @@ from proxy.wire.headers import AnswerHead, Headers
 
 NEXT_FRAME_S: Final = 1.0
 """How long what waits for the next frame is kept. That follows at once wherever it matters: the
-servers that need it (usage-formats.md, section 3) write the two together."""
+servers that need it (vLLM and llama.cpp: :mod:`proxy.wire.injected`) write the two together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisconnectPolicy:
-    """What becomes of an answer whose client went away (design.md, metering rules).
+    """What becomes of an answer whose client went away.
 
-    ``drains`` counts them by subscription; beyond its bound an answer is cancelled.
+    It is read on to its end, within these bounds, and billed by what the upstream reports; else
+    it is cancelled, and what was delivered is estimated. ``drains`` counts answers that are read
+    on, by subscription; beyond its bound an answer is cancelled.
     """
 
     drain: bool

@@ -14,7 +14,7 @@ RECOVER_S = 2.0
 """How soon the requests of a worker that died are abandoned, and its reservations end."""
 PRUNE_S = 3600.0
 UNOWNED_KEPT_US = 86_400 * 1_000_000
-"""How long failures of keys that never worked are kept (design.md, passthrough): a day."""
+"""How long failures of keys that never worked are kept: a day; in passthrough anyone makes them."""
 log = logging.getLogger("weighbridge")
 
 

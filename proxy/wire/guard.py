@@ -1,4 +1,4 @@
-"""What managed mode refuses: all tenants share one upstream account (design.md).
+"""What managed mode refuses: all tenants share one upstream account.
 
 What one tenant stored there must not be referred to by another, and nothing is to be stored but
 background responses, which only their own subscription may name afterwards. So ``store`` is made

@@ -1,4 +1,4 @@
-"""Heads of requests and answers, and which headers go which way (design.md, the two modes)."""
+"""Heads of requests and answers, and which headers go which way in each of the two modes."""
 
 from typing import Any
 
@@ -137,7 +137,7 @@ def _hop_by_hop(headers: Headers, fields: dict[bytes, bytes]) -> frozenset[bytes
 def accept_encoding(asked: bytes | None, *, edited: bool) -> bytes:
     """Return what we accept from the upstream: the client's wish cut to what we can decode.
 
-    ``identity`` where the answer will be edited (design.md, metering rules).
+    ``identity`` where the answer will be edited, since that needs it plain.
     """
     if edited or not asked:
         return b"identity"

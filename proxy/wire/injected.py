@@ -3,7 +3,7 @@
 The option adds one more chunk (no choices, the usage) and a top-level ``"usage": null`` member to
 all others (OpenAI's SDK documentation of ``stream_options``). Some servers write a member on
 whatever chunk is the last: there the option moves it off the chunk with the finish reason, and it
-is put back (usage-formats.md, section 3).
+is put back (:data:`FINGERPRINT` of vLLM, :data:`TIMINGS` of llama.cpp).
 """
 
 import re

@@ -48,8 +48,9 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a JSON body says that metering needs; absent or oddly typed members are None.
 
     ``include_usage`` is what the client itself asked for; ``may_ask`` whether the option can be
-    set for it without breaking what it sent (usage-formats.md, section 3). What is neither true
-    nor false nor null counts as true for ``store`` and ``background``: some upstreams take it so.
+    set for it without breaking what it sent: there are no ``stream_options``, or they are an
+    object whose ``include_usage`` is a boolean or absent. What is neither true nor false nor null
+    counts as true for ``store`` and ``background``: some upstreams take it so.
     ``max_output_tokens`` is the largest limit of output, ``limited_by`` the names of those set.
     ``escaped``: names may be written with escapes (told only where it was read strictly).
     """

@@ -328,7 +328,7 @@ def streamed(client: OpenAI, model: str, how: str) -> None:
 @pytest.mark.parametrize(
     ("model", "how", "dollars"),
     [
-        # design.md: 5M uncached and 1M cached input, 2M output of o1.
+        # 5M uncached and 1M cached input, 2M output of o1: 75.00 + 7.50 + 120.00.
         ("o1", "prompt=6000000,cached=1000000,completion=2000000", "202.50"),
         # The same 5M as OpenAI reports them, 1M cached ones among them.
         ("o1", "prompt=5000000,cached=1000000,completion=2000000", "187.50"),

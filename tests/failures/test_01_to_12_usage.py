@@ -1,4 +1,4 @@
-"""Usage lost, doubled or priced at nothing: cases 1 to 12 of the list of failures."""
+"""Usage lost, doubled or priced at nothing: cases 1 to 12 in which other meters went wrong."""
 
 import time
 from decimal import Decimal

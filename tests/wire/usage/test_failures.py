@@ -1,4 +1,4 @@
-"""Cases in which other meters went wrong, by their number in the project's list of failures."""
+"""Cases in which other meters went wrong, numbered as those of ``tests/failures``."""
 
 import json
 from typing import Any
