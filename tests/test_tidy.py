@@ -2,6 +2,8 @@
 
 import ast
 import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +60,11 @@ THIRD_PARTY = {
     "typer",
     "uvloop",
 }
+# Distributions whose module has another name; what is declared for its data; what is used if it
+# is there: the demo shows the SDK's own call.
+MODULE_OF = {"python-dotenv": "dotenv"}
+NEVER_IMPORTED = {"tzdata"}
+OPTIONAL = {"openai"}
 LINES_PER_FILE = 400
 LINES_PER_FUNCTION = 70
 NAMES_OF_NOTHING = {"util", "utils", "helper", "helpers", "common", "misc", "manager", "base"}
@@ -96,6 +103,17 @@ def imports(tree: ast.AST) -> Iterator[str]:
                 yield from (f"proxy.{alias.name}" for alias in node.names)
 
 
+def imports_by_name(tree: ast.AST) -> Iterator[str]:
+    """Yield what is given to ``import_module``, which nothing else here would see."""
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == "import_module"
+        ):
+            yield ast.literal_eval(node.args[0])
+
+
 def names_used(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
@@ -129,6 +147,19 @@ def test_what_decides_does_no_input_or_output(path: Path) -> None:
         top = name.partition(".")[0]
         assert top not in SANS_IO[place_of(path)]
         assert top not in THIRD_PARTY or top in PURE_OF_OTHERS.get(place_of(path), THIRD_PARTY)
+
+
+def test_what_is_imported_is_declared_and_nothing_else() -> None:
+    imported: set[str] = set()
+    for path in SOURCES:
+        tree = ast.parse(path.read_text())
+        names = [*imports(tree), *imports_by_name(tree)]
+        imported |= {name.partition(".")[0] for name in names}
+    imported -= sys.stdlib_module_names | {"proxy"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[<>=!~; ]", each)[0] for each in project["dependencies"]}
+    modules = {MODULE_OF.get(name, name.replace("-", "_")) for name in declared}
+    assert imported - OPTIONAL == modules - NEVER_IMPORTED
 
 
 def test_every_folder_is_introduced_and_ordered() -> None:
