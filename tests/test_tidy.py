@@ -169,6 +169,15 @@ def test_every_folder_is_introduced_and_ordered() -> None:
         assert f"``{folder}``" in (proxy.__doc__ or "")
 
 
+@of_each([path for path in SOURCES if path.name == "__init__.py"])
+def test_every_module_is_in_its_packages_map(path: Path) -> None:
+    introduction = ast.get_docstring(ast.parse(path.read_text())) or ""
+    packages = {each.parent.name for each in path.parent.glob("*/__init__.py")}
+    modules = {each.stem for each in path.parent.glob("*.py")} - {"__init__", "__main__"}
+    missing = {name for name in modules | packages if f"``{name}``" not in introduction}
+    assert not missing, "give each a line in the docstring of its package"
+
+
 @of_each(SOURCES + TESTS)
 def test_files_and_functions_are_small(path: Path) -> None:
     text = path.read_text()

@@ -3,7 +3,7 @@
 ``document`` is the way in. ``table`` reads values and collects what is wrong; ``positions`` finds
 the line and column of a key, which :mod:`tomllib` does not tell; ``amounts``, ``models`` and
 ``plans`` read their parts of the file; ``diff`` says in words what an edit changes, ``lasting``
-what it must not.
+what it must not; ``watch`` waits for one.
 """
 
 from proxy.pricing.diff import diff

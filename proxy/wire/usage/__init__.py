@@ -8,6 +8,8 @@ Five steps, a file each:
 ``splitting``   what is a part of what: overlapping counts become disjoint token types;
 ``tools``, ``measures``  what is billed beside tokens: tool calls, images, seconds, characters.
 
+``assembling`` puts one answer's usage together; ``plain`` is the short way for what most answers
+report; ``shape`` is what must be known of the request, ``notes`` what was unsure.
 ``sessions`` reads WebSockets, where each message may carry the usage of another answer.
 To add a dialect is to add a row to ``vocabulary`` or ``splitting``, and a recording.
 """
