@@ -45,7 +45,7 @@ def _estimate(
 ) -> Estimated:
     from proxy.tokens.estimate import estimate_input, estimate_output  # noqa: PLC0415 - heavy
 
-    asked = estimate_input(endpoint, request, model, provider)
+    asked = estimate_input(endpoint, request, model)
     answered = estimate_output(endpoint, request, answer, model, provider)
     return Estimated(
         input_tokens=asked.tokens,

@@ -7,7 +7,7 @@ output) count by what ``families`` says of the model, in the words of ``vocabula
 
 >>> from proxy.tokens import estimate_input
 >>> request = {"messages": [{"role": "user", "content": "Hello"}]}
->>> estimate_input("chat.completions", request, "gpt-4o", "openai").tokens
+>>> estimate_input("chat.completions", request, "gpt-4o").tokens
 8
 """
 

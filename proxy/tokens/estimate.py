@@ -32,16 +32,13 @@ class Estimate:
     notes: tuple[str, ...] = ()
 
 
-def estimate_input(
-    endpoint: str, request: dict[str, object] | bytes, model: str, provider: str
-) -> Estimate:
+def estimate_input(endpoint: str, request: dict[str, object] | bytes, model: str) -> Estimate:
     """Estimate the input tokens of ``request``, its cached ones included.
 
     ``endpoint`` is ``chat.completions``, ``completions``, ``responses``, ``embeddings`` or
     ``messages``; anything else is counted by its length. ``model`` is the one that the answer
-    names, if it names one, else the requested one; ``provider`` decides only for the output.
+    names, if it names one, else the requested one.
     """
-    del provider
     try:
         return _counted_input(endpoint, _parsed(request), model)
     except (msgspec.DecodeError, ValueError, TypeError, OverflowError, RecursionError):

@@ -159,7 +159,7 @@ def _score(record: dict[str, Any], answer: AnswerText) -> Score:
     model = model_of(record)
     details = usage.get("completion_tokens_details") or {}
     output = (usage.get("completion_tokens") or 0) - (details.get("reasoning_tokens") or 0)
-    counted = estimate_input("chat.completions", request, model, provider).tokens
+    counted = estimate_input("chat.completions", request, model).tokens
     answered = estimate_output("chat.completions", request, answer, model, provider).tokens
     return Score(
         kind=kind_of(request),

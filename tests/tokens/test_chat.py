@@ -24,7 +24,7 @@ IN_APRIL_2025_S = 1_743_500_000
 
 def counted(model: str, *messages: dict[str, Any], **request: Any) -> int:
     body = {"messages": list(messages), **request}
-    return estimate_input("chat.completions", body, model, "openai").tokens
+    return estimate_input("chat.completions", body, model).tokens
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_functions_of_other_makers_models_are_json() -> None:
     without = counted("deepseek-chat", HELLO)
     shown = '{"type": "function", "function": {"name": "weather", "parameters": …}}'
     assert counted("deepseek-chat", HELLO, tools=[TOOL]) > without + 215 + len(shown) // 6
-    noted = estimate_input("chat.completions", {"messages": [HELLO]}, "deepseek-chat", "deepseek")
+    noted = estimate_input("chat.completions", {"messages": [HELLO]}, "deepseek-chat")
     assert "foreign_vocabulary" in noted.notes
 
 
@@ -201,7 +201,7 @@ def test_pictures_are_counted_and_files_are_noted() -> None:
         {"type": "file", "file": {"file_id": "1"}},
     ]
     body: dict[str, object] = {"messages": [{"role": "user", "content": parts}]}
-    found = estimate_input("chat.completions", body, "gpt-4o", "openai")
+    found = estimate_input("chat.completions", body, "gpt-4o")
     assert found.tokens == 3 + 3 + 1 + 85 + 425
     assert found.notes == ("file_not_counted", "image_size_unknown")
 

@@ -42,7 +42,7 @@ def chat(content: object) -> bytes:
     ids=["spaces", "newlines", "letters", "characters", "emoji"],
 )
 def test_case_19_long_text_is_counted_in_bounds(text: str, least: int, most: int) -> None:
-    found = estimate_input("chat.completions", chat(text), "gpt-4o", "openai")
+    found = estimate_input("chat.completions", chat(text), "gpt-4o")
     assert least < found.tokens < most
     answer = AnswerText(choices=[AnswerChoice(content=text)])
     found = estimate_output("chat.completions", {}, answer, "gpt-4o", "openai")
@@ -52,7 +52,7 @@ def test_case_19_long_text_is_counted_in_bounds(text: str, least: int, most: int
 def test_a_huge_picture_is_read_by_its_head() -> None:
     url = "data:image/png;base64," + "A" * 8_000_000
     body = chat([{"type": "image_url", "image_url": {"url": url}}])
-    found = estimate_input("chat.completions", body, "gpt-4o", "openai")
+    found = estimate_input("chat.completions", body, "gpt-4o")
     assert found.tokens == 3 + 3 + 1 + 255
 
 
@@ -68,7 +68,7 @@ def test_a_huge_picture_is_read_by_its_head() -> None:
     ],
 )
 def test_what_can_not_be_read_is_counted_by_length(body: bytes) -> None:
-    found = estimate_input("chat.completions", body, "gpt-4o", "openai")
+    found = estimate_input("chat.completions", body, "gpt-4o")
     assert found == Estimate(-(-len(body) // 4), ("counted_by_length",))
     answer = AnswerText(choices=[AnswerChoice(content="Hello")])
     assert estimate_output("chat.completions", body, answer, "gpt-4o", "openai").tokens == 1
@@ -92,7 +92,7 @@ def test_deep_schemas_do_not_raise() -> None:
     ]
     answer = AnswerText(choices=[AnswerChoice(content="12345678", tool_calls=[])])
     for request in requests:
-        found = estimate_input("chat.completions", request, "gpt-4o", "openai")
+        found = estimate_input("chat.completions", request, "gpt-4o")
         assert found.tokens >= 0
         found = estimate_output("chat.completions", request, answer, "gpt-4o", "openai")
         assert found.tokens >= 2
@@ -101,13 +101,13 @@ def test_deep_schemas_do_not_raise() -> None:
 
 def test_a_long_name_of_a_model_costs_no_more_with_each_picture() -> None:
     pictures = [{"type": "image_url"}] * 12_000
-    found = estimate_input("chat.completions", chat(pictures), "a" * 500_000, "openai")
+    found = estimate_input("chat.completions", chat(pictures), "a" * 500_000)
     assert found.tokens > 12_000 * 255
 
 
 def test_very_many_messages_are_extrapolated() -> None:
     body = b'{"messages":[' + b",".join([b'{"role":"user"}'] * 100_000) + b"]}"
-    found = estimate_input("chat.completions", body, "gpt-4o", "openai")
+    found = estimate_input("chat.completions", body, "gpt-4o")
     assert found.tokens == 3 + 4 * 100_000
     assert found.notes == ("many_items_extrapolated",)
 
@@ -180,7 +180,7 @@ REQUESTS = st.dictionaries(
 def test_no_request_and_no_answer_raises(
     request: dict[str, Any], endpoint: str, model: str, body: object
 ) -> None:
-    assert estimate_input(endpoint, request, model, "openai").tokens >= 0
+    assert estimate_input(endpoint, request, model).tokens >= 0
     reader = AnswerReader()
     reader.json(json.dumps({"choices": [{"message": body}], "output": [body]}).encode())
     found = estimate_output(endpoint, request, reader.answer(), model, "azure")
@@ -194,7 +194,6 @@ def test_more_messages_never_cost_less(model: str, text: str, more: str) -> None
     fewer: dict[str, object] = {"messages": [one]}
     longer: dict[str, object] = {"messages": [one, {"role": "user", "content": more}]}
     counts = [
-        estimate_input("chat.completions", request, model, "openai").tokens
-        for request in (fewer, longer)
+        estimate_input("chat.completions", request, model).tokens for request in (fewer, longer)
     ]
     assert counts[0] <= counts[1]

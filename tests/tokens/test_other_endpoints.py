@@ -19,7 +19,7 @@ FORMAT = {"type": "json_schema", "name": "Book", "schema": {}, "strict": True}
 
 
 def responses(model: str, **request: Any) -> int:
-    return estimate_input("responses", request, model, "openai").tokens
+    return estimate_input("responses", request, model).tokens
 
 
 SHOWN_TEXT = """\
@@ -98,7 +98,7 @@ def test_responses_say_what_they_do_not_hold() -> None:
         "previous_response_id": "resp_1",
         "tools": [{"type": "web_search"}],
     }
-    assert estimate_input("responses", request, "gpt-4o", "openai").notes == (
+    assert estimate_input("responses", request, "gpt-4o").notes == (
         "file_not_counted",
         "hosted_tools_not_counted",
         "image_size_unknown",
@@ -155,7 +155,7 @@ def test_responses_output(
     ],
 )
 def test_prompts_and_inputs(endpoint: str, request_: dict[str, Any], tokens: int) -> None:
-    assert estimate_input(endpoint, request_, "text-embedding-3-small", "openai").tokens == tokens
+    assert estimate_input(endpoint, request_, "text-embedding-3-small").tokens == tokens
 
 
 def test_completions_output_is_its_text() -> None:
@@ -185,14 +185,14 @@ def test_anthropic_messages_are_approximated() -> None:
         ],
         "tools": [{"name": "now", "input_schema": {}}],
     }
-    found = estimate_input("messages", request, "claude-sonnet-4-5", "anthropic")
+    found = estimate_input("messages", request, "claude-sonnet-4-5")
     assert found.tokens > 490
     assert "foreign_vocabulary" in found.notes
 
 
 def test_anthropic_messages_need_no_system_text() -> None:
     request: dict[str, object] = {"messages": [{"role": "user", "content": "Hello"}]}
-    assert estimate_input("messages", request, "claude-sonnet-4-5", "anthropic").tokens == 9
+    assert estimate_input("messages", request, "claude-sonnet-4-5").tokens == 9
 
 
 @pytest.mark.parametrize("block", [PICTURE_BLOCK, PICTURE_RESULT])
@@ -200,8 +200,7 @@ def test_a_picture_costs_no_more_where_text_does(block: dict[str, object]) -> No
     request: dict[str, object] = {"messages": [{"role": "user", "content": [block]}]}
     alone: dict[str, object] = {"messages": [{"role": "user", "content": []}]}
     with_it, without = (
-        estimate_input("messages", each, "claude-sonnet-4-5", "anthropic").tokens
-        for each in (request, alone)
+        estimate_input("messages", each, "claude-sonnet-4-5").tokens for each in (request, alone)
     )
     assert with_it - without == 10 * 10
 
@@ -212,13 +211,12 @@ def test_a_picture_costs_the_same_in_responses() -> None:
     request: dict[str, object] = {"input": [{"role": "user", "content": [part]}]}
     alone: dict[str, object] = {"input": [{"role": "user", "content": []}]}
     with_it, without = (
-        estimate_input("responses", each, "claude-sonnet-4-5", "anthropic").tokens
-        for each in (request, alone)
+        estimate_input("responses", each, "claude-sonnet-4-5").tokens for each in (request, alone)
     )
     assert with_it - without == 10 * 10
 
 
 def test_other_endpoints_are_counted_by_length() -> None:
-    found = estimate_input("moderations", b"12345678", "omni", "openai")
+    found = estimate_input("moderations", b"12345678", "omni")
     assert (found.tokens, found.notes) == (2, ("counted_by_length",))
-    assert estimate_input("moderations", {"a": 1}, "omni", "openai").tokens == 2
+    assert estimate_input("moderations", {"a": 1}, "omni").tokens == 2

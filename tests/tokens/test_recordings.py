@@ -52,7 +52,7 @@ def test_other_inputs_hold_on_recordings(
     corpus_path: Path, endpoint: str, member: str, share: float
 ) -> None:
     exact = [
-        estimate_input(endpoint, record["request_body"], model_of(record), "openai").tokens
+        estimate_input(endpoint, record["request_body"], model_of(record)).tokens
         == record["usage"][member]
         for record in records(corpus_path)
         if record["endpoint"] == endpoint
