@@ -257,11 +257,6 @@ def move(
     )
 
 
-def release(state: LimitState, caps: Caps, held: Held) -> LimitState:
-    """Give back what was held for a request that used nothing."""
-    return settle(state, caps, held)
-
-
 def defer(state: LimitState) -> LimitState:
     """A request's answer has come and its usage will later: it runs no more, and holds on."""
     return state._replace(running=max(0, state.running - 1))

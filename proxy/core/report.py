@@ -44,8 +44,7 @@ class Completeness:
 class CurrentUsage:
     """A rated period. ``precise`` is the exact sum; ``amount`` it, rounded half up once.
 
-    ``adjustments`` are charged here for periods that are closed. ``budget`` is what is left of the
-    subscription's limits, as shown (None: no limits).
+    ``adjustments`` are charged here for periods that are closed.
     """
 
     subscription: Subscription
@@ -54,7 +53,6 @@ class CurrentUsage:
     lines: tuple[Line, ...]
     precise: Decimal
     completeness: Completeness
-    budget: Mapping[str, Any] | None = None
     adjustments: tuple[Adjustment, ...] = ()
 
     @property
@@ -72,7 +70,6 @@ def current_usage(
     sums: Sequence[SeriesSum],
     open_requests: int = 0,
     deferred_requests: int = 0,
-    budget: Mapping[str, Any] | None = None,
     adjustments: tuple[Adjustment, ...] = (),
 ) -> CurrentUsage:
     """Rate a period's sums and count its requests.
@@ -95,7 +92,6 @@ def current_usage(
             unpriced=count_unpriced(lines, sums)
             + sum(count_unpriced(each.lines, each.late) for each in adjustments),
         ),
-        budget=budget,
         adjustments=adjustments,
     )
 
@@ -128,9 +124,10 @@ def count_unpriced(lines: Iterable[Line], sums: Iterable[SeriesSum]) -> int:
     return sum(count or 1 for count in unpriced.values())
 
 
-def render(usage: CurrentUsage) -> dict[str, Any]:
+def render(usage: CurrentUsage, budget: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the JSON object of ``GET /usage/current``.
 
+    ``budget`` is where the subscription's limits stand, as shown (None: it has none).
     Token quantities are integers, money is decimal strings; ``audio_seconds`` are decimal
     strings, too. What only some lines have (class, version, plan, tiers) is left out of others.
     """
@@ -150,7 +147,7 @@ def render(usage: CurrentUsage) -> dict[str, Any]:
             "precise_amount": decimal_text(usage.precise, digits),
         },
         "completeness": render_completeness(usage.completeness),
-        "budget": usage.budget,
+        "budget": budget,
     }
 
 

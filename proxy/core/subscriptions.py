@@ -67,7 +67,6 @@ class ApiKey:
     name: str | None
     subscription_id: int
     subscription: str
-    segment_id: int
     plan: str
     revoked: bool = False
     limited: bool = False

@@ -9,7 +9,6 @@ from proxy.ledger import keys, rows
 from proxy.ledger.limit_owners import LedgerBook
 from proxy.ledger.port import OpenCall, Refusal
 
-END_OF_TIME_US = 1 << 62
 ADOPTED_PLAN = "default"
 _NAMELESS = "no-key"
 """Whose the preflights of browsers are."""
@@ -21,10 +20,9 @@ Owner = tuple[int | None, int]
 
 
 class Span(NamedTuple):
-    """A segment's time, ``[starts_us, ends_us)``."""
+    """From when a segment counts; the next one ends it."""
 
     starts_us: int
-    ends_us: int
     segment_id: int
 
 
@@ -129,8 +127,8 @@ class Identities:
 
 def _read_spans(connection: sqlite3.Connection, subscription_id: int) -> tuple[Span, ...]:
     spans = connection.execute(
-        "SELECT starts_at_us, coalesce(ends_at_us, ?), id FROM segments"
-        " WHERE subscription_id = ? ORDER BY starts_at_us DESC",
-        (END_OF_TIME_US, subscription_id),
+        "SELECT starts_at_us, id FROM segments WHERE subscription_id = ?"
+        " ORDER BY starts_at_us DESC",
+        (subscription_id,),
     )
     return tuple(Span(*row) for row in spans)

@@ -40,7 +40,7 @@ KEYS = (
     f" JOIN segments AS g ON g.subscription_id = s.id AND g.starts_at_us = {_SEGMENT_AT}"
 )
 _KEY_BY_DIGEST = (
-    "SELECT k.id, k.prefix, k.name, s.id, s.external_id, g.id, g.plan,"
+    "SELECT k.id, k.prefix, k.name, s.id, s.external_id, g.plan,"
     " k.revoked_at_us IS NOT NULL OR coalesce(s.ended_at_us <= ?, 0) FROM api_keys AS k"
     " JOIN subscriptions AS s ON s.id = k.subscription_id"
     f" JOIN segments AS g ON g.subscription_id = s.id AND g.starts_at_us = {_SEGMENT_AT}"
@@ -75,14 +75,13 @@ def read_key(connection: sqlite3.Connection, digest: bytes, now_us: int) -> ApiK
     row = connection.execute(_KEY_BY_DIGEST, (now_us, now_us, digest)).fetchone()
     if row is None:
         return None
-    key_id, prefix, name, subscription_id, subscription, segment_id, plan, revoked = row
+    key_id, prefix, name, subscription_id, subscription, plan, revoked = row
     return ApiKey(
         id=key_id,
         prefix=prefix,
         name=name,
         subscription_id=subscription_id,
         subscription=subscription,
-        segment_id=segment_id,
         plan=plan,
         revoked=bool(revoked),
     )

@@ -146,11 +146,6 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
         """How many transactions of openings and settlements there were: the shared commits."""
         return self._writer.batches
 
-    @property
-    def fault(self) -> str | None:
-        """Why nothing can be written now, or None: as of the last write, for ``/readyz``."""
-        return self._writer.fault
-
     def open(self, call: OpenCall) -> Awaitable[Admission | Refusal]:
         """Admit a request; the future is there at once, its result when it is durable."""
         if self._worker is None:

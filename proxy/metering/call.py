@@ -136,7 +136,7 @@ class Caller:
         estimator: Estimator,
         classifier: Classifier,
         policy: DisconnectPolicy,
-        clock_us: "ClockUs",
+        clock_us: Callable[[], int],
         fault: Fault = no_fault,
     ) -> None:
         self._ledger = ledger
@@ -331,13 +331,6 @@ class Caller:
             upstream_status=status,
             measurement=measurement,
         )
-
-
-class ClockUs(Protocol):
-    """Tells the time in microseconds of Unix time."""
-
-    def __call__(self) -> int:
-        """Return the time now."""
 
 
 class RefusedError(ProxyError):

@@ -40,7 +40,6 @@ class ModelGate:
         self._open: set[tuple[str, str]] = set()
         self._priced: dict[tuple[str | None, str], bool] = {}
         self._warned: dict[str, float] = {}
-        self.unpriced_requests = 0
 
     def admit(self, key: ApiKey | None, model: str) -> None:
         """Let a request for a model pass; what passed once, passes until the prices change.
@@ -62,7 +61,7 @@ class ModelGate:
             self._open.add((plan, model))
 
     def note(self, requested: str, measurement: Measurement) -> None:
-        """Count a request whose usage has no price; say so once an hour for each model."""
+        """Say that a request's usage has no price: once an hour for each model."""
         usage = measurement.usage
         if not usage.quantities:
             return
@@ -78,7 +77,6 @@ class ModelGate:
             self._warn(usage.model or requested)
 
     def _warn(self, model: str) -> None:
-        self.unpriced_requests += 1
         now_s = self._now().timestamp()
         if now_s - self._warned.get(model, float("-inf")) < WARN_EVERY_S:
             return

@@ -33,7 +33,7 @@ async def current_usage_json(
     if usage is None:
         return None
     budget = render_budget(await ledger.limits(subscription), us_of(now))
-    return render(usage) | {"budget": budget}
+    return render(usage, budget)
 
 
 class UsageViews:

@@ -47,9 +47,9 @@ class Modality(StrEnum):
 class Endpoint:
     """One operation of the upstream's API.
 
-    ``path`` is under ``/v1``, with ``{…}`` for one variable segment. ``streams``: an answer may be
-    a stream of events. ``completing`` are the types of the events that complete it; so does
-    ``[DONE]``, everywhere. Without either, the end of the body does.
+    ``path`` is under ``/v1``, with ``{…}`` for one variable segment. ``completing`` are the types
+    of the events that complete a streamed answer; so does ``[DONE]``, everywhere. Without either,
+    the end of the body does.
 
     ``injects``: ``stream_options.include_usage`` may be asked for on the client's behalf.
     ``managed``: open in managed mode; ``guarded``: there only without storing anything and
@@ -65,7 +65,6 @@ class Endpoint:
     method: str = "POST"
     path: str
     metering: Metering = Metering.TOKENS
-    streams: bool = False
     completing: frozenset[bytes] = frozenset()
     injects: bool = False
     managed: bool = False
@@ -113,7 +112,6 @@ _RUN_ENDS: Final = frozenset({b"done"})
 CHAT_COMPLETIONS: Final = Endpoint(
     name="chat.completions",
     path="/v1/chat/completions",
-    streams=True,
     injects=True,
     managed=True,
     guarded=True,
@@ -121,14 +119,12 @@ CHAT_COMPLETIONS: Final = Endpoint(
 COMPLETIONS: Final = Endpoint(
     name="completions",
     path="/v1/completions",
-    streams=True,
     injects=True,
     managed=True,
 )
 RESPONSES: Final = Endpoint(
     name="responses",
     path="/v1/responses",
-    streams=True,
     completing=_RESPONSE_ENDS,
     managed=True,
     guarded=True,
@@ -138,7 +134,6 @@ RESPONSES: Final = Endpoint(
 MESSAGES: Final = Endpoint(
     name="messages",
     path="/v1/messages",
-    streams=True,
     completing=frozenset({b"message_stop", b"error"}),
     managed=True,
     guarded=True,
@@ -168,7 +163,6 @@ _IMAGES: Final = Endpoint(
     name="images.generations",
     path="/v1/images/generations",
     metering=Metering.IMAGES,
-    streams=True,
     completing=frozenset({b"image_generation.completed", b"error"}),
     managed=True,
     output_modality=Modality.IMAGE,
@@ -177,7 +171,6 @@ TRANSCRIPTIONS: Final = Endpoint(
     name="audio.transcriptions",
     path="/v1/audio/transcriptions",
     metering=Metering.AUDIO,
-    streams=True,
     completing=frozenset({b"transcript.text.done", b"error"}),
     managed=True,
     input_modality=Modality.AUDIO,
@@ -185,7 +178,6 @@ TRANSCRIPTIONS: Final = Endpoint(
 RUNS: Final = Endpoint(
     name="threads.runs",
     path="/v1/threads/{thread}/runs",
-    streams=True,
     completing=_RUN_ENDS,
     deferred=True,
     objects=True,
@@ -245,14 +237,12 @@ ENDPOINTS: Final = (
         _IMAGES,
         name="images.variations",
         path="/v1/images/variations",
-        streams=False,
         completing=frozenset(),
     ),
     Endpoint(
         name="audio.speech",
         path="/v1/audio/speech",
         metering=Metering.SPEECH,
-        streams=True,
         completing=frozenset({b"speech.audio.done", b"error"}),
         managed=True,
         output_modality=Modality.AUDIO,
@@ -262,7 +252,6 @@ ENDPOINTS: Final = (
         TRANSCRIPTIONS,
         name="audio.translations",
         path="/v1/audio/translations",
-        streams=False,
         completing=frozenset(),
     ),
     RUNS,

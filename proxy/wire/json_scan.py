@@ -57,21 +57,6 @@ def without_member(text: bytes, name: bytes) -> bytes:
     return text
 
 
-def depth(text: bytes, limit: int) -> int:
-    """Return how deeply ``text`` is nested, or ``limit + 1`` as soon as it is over ``limit``."""
-    level = deepest = 0
-    for match in _TOKEN.finditer(text):
-        token = match.group()
-        if token in b"{[":
-            level += 1
-            deepest = max(deepest, level)
-            if deepest > limit:
-                break
-        elif token in b"}]":
-            level -= 1
-    return deepest
-
-
 def _skip(text: bytes, at: int) -> int:
     while at < len(text) and text[at] in _SPACE:
         at += 1

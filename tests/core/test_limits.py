@@ -33,7 +33,6 @@ from proxy.core.limits import (
     defer,
     move,
     on_clock,
-    release,
     room,
     settle,
     us_of,
@@ -175,7 +174,7 @@ def test_the_truth_is_booked_even_above_what_was_held() -> None:
     over = settle(state, BUDGET, held("0.5"), Decimal("0.7"))
     assert over.spends == (day("0.7", "0.0"),)
     assert over.overruns == 1
-    assert release(state, BUDGET, held("0.5")).spends == (day("0", "0.0"),)
+    assert settle(state, BUDGET, held("0.5")).spends == (day("0", "0.0"),)
     unknown = settle(LimitState((day(),)), BUDGET, held(None), ONE)
     assert (unknown.spends, unknown.overruns) == ((day("1"),), 0)
 

@@ -176,9 +176,8 @@ def test_unpriced_lines_have_nulls_and_requests_are_counted() -> None:
         ],
         open_requests=8,
         deferred_requests=9,
-        budget={"spent": "1.00"},
     )
-    rendered = render(report)
+    rendered = render(report, {"spent": "1.00"})
     unpriced = ("priced_as", "charge_model", "unit_price", "package_size", "amount")
     assert [[line[k] for k in unpriced] for line in rendered["lines"]] == [[None] * 5] * 2
     assert rendered["completeness"] == {

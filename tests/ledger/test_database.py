@@ -113,7 +113,7 @@ async def test_a_full_disk_fails_and_passes(
     await limit_pages(ledger, 1)
     with pytest.raises(LedgerUnavailableError, match="is full"):
         await open_many(ledger, caller, key)
-    assert "is full" in (ledger.fault or "")
+    assert "is full" in (ledger._writer.fault or "")
     before = states(path)
     big = settlement(running)
     with pytest.raises(LedgerUnavailableError, match="free some space"):
@@ -122,7 +122,7 @@ async def test_a_full_disk_fails_and_passes(
     assert_sums_equal_events(path)
     await limit_pages(ledger, 1 << 30)
     assert await ledger.settle(big)
-    assert not ledger.fault
+    assert not ledger._writer.fault
     assert isinstance(await ledger.open(caller.call(key)), Admission)
     assert_sums_equal_events(path)
 

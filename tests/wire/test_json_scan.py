@@ -106,17 +106,3 @@ def test_long_texts_take_time_in_proportion(text: bytes) -> None:
     begun = time.process_time()
     list(json_scan.members(b"{" + text))
     assert time.process_time() - begun < 20
-
-
-@given(value=values)
-def test_depth_is_the_parsers(value: object) -> None:
-    def deep(part: object) -> int:
-        if isinstance(part, dict):
-            return 1 + max(map(deep, part.values()), default=0)
-        if isinstance(part, list):
-            return 1 + max(map(deep, part), default=0)
-        return 0
-
-    text = json.dumps(value).encode()
-    assert json_scan.depth(text, 1000) == deep(value)
-    assert json_scan.depth(text, 2) == min(deep(value), 3)

@@ -28,12 +28,10 @@ class Counts(msgspec.Struct, gc=False):
     made: int = 0
     total: int = 0
     cached: int = 0
-    cached_text: int = 0
     cached_audio: int = 0
     cached_image: int = 0
     written: int = 0
     written_5m: int = 0
-    written_30m: int = 0
     written_1h: int = 0
     written_12h: int = 0
     given_text: int = 0
@@ -56,16 +54,11 @@ _INPUT_DETAILS: Final[Names] = {
     "cache_write_tokens": "written",
     "cache_creation_input_tokens": "written",
     "created_cache_tokens": "written",  # vLLM
-    "cache_write_tokens_details": {
-        "ttl_30m_tokens": "written_30m",
-        "ttl_12h_tokens": "written_12h",
-    },
-    "cached_tokens_details": {
-        "text_tokens": "cached_text",
+    "cache_write_tokens_details": {"ttl_12h_tokens": "written_12h"},  # the rest is the usual kind
+    "cached_tokens_details": {  # what is in neither is text
         "audio_tokens": "cached_audio",
         "image_tokens": "cached_image",
-        "cached_text_tokens": "cached_text",  # the image tool of the Responses API
-        "cached_image_tokens": "cached_image",
+        "cached_image_tokens": "cached_image",  # the image tool of the Responses API
     },
     "multimodal_tokens": {"audio": "given_audio", "image": "given_image"},  # vLLM
     "text_tokens": "given_text",
