@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from proxy.core.allowances import Allowance
+from proxy.http.render import REQUEST_ID_HEADER
 from proxy.metering.outcome import Ended, Outcome, succeeded
 from proxy.metering.relay import Relay
 from proxy.wire.answer import AnswerMeter, BodyMeter, PassMeter, StreamMeter
@@ -55,7 +56,7 @@ class Reading:
         headers = downward(head, managed=call.managed, edited=hide)
         if self._allowance is not None:
             headers = with_limits(headers, self._allowance)
-        headers.append((b"x-weighbridge-request-id", call.request_id.encode()))
+        headers.append((REQUEST_ID_HEADER, call.request_id.encode()))
         return self._meter, headers, hide
 
     def outcome(self, relay: Relay) -> Outcome:

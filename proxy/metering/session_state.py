@@ -9,6 +9,7 @@ from proxy.core.allowances import Allowance
 from proxy.core.budgets import no_room
 from proxy.core.usage import Measurement, Quantity, RequestState, Usage
 from proxy.errors import OverloadedError, ProxyError
+from proxy.http.render import REQUEST_ID_HEADER
 from proxy.ledger.port import APPENDED_FROM, Ledger
 from proxy.metering.call import Call, Caller, Fault, no_fault
 from proxy.metering.session_events import error_event
@@ -96,7 +97,7 @@ class Session(ABC, Generic[T]):
     def _ours(self, headers: Headers) -> Headers:
         if self.allowance is not None:
             headers = with_limits(headers, self.allowance)
-        return [*headers, (b"x-weighbridge-request-id", self._call.request_id.encode())]
+        return [*headers, (REQUEST_ID_HEADER, self._call.request_id.encode())]
 
     async def append(self, found: SessionUsage) -> ProxyError | None:
         """Make one answer's usage durable; return why there may be no other, if so."""
