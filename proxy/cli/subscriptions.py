@@ -8,12 +8,11 @@ from proxy.cli.customers import make_customer
 from proxy.cli.ledger_access import with_ledger
 from proxy.cli.output import moment, print_json, print_table, say
 from proxy.clock import now
+from proxy.core.plans import DEFAULT_PLAN
 from proxy.core.subscriptions import Subscription
 from proxy.errors import ConflictError, NotFoundError
 from proxy.ledger.port import Ledger
 from proxy.settings import Settings
-
-DEFAULT_PLAN = "default"
 
 group = typer.Typer(help="Subscriptions: one customer on one plan.", no_args_is_help=True)
 

@@ -10,6 +10,9 @@ from proxy.core.money import ONE
 from proxy.core.prices import History
 
 DEFAULT_PLAN = "default"
+SPENDS = ("spend_per_period", "spend_per_day", "spend_total")
+RATES = ("requests_per_minute", "tokens_per_minute", "concurrent_requests")
+"""The fields of :class:`Limits` that are money, and those that are counts."""
 
 
 class Interval(StrEnum):

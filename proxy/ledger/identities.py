@@ -4,12 +4,12 @@ import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from proxy.core.plans import DEFAULT_PLAN
 from proxy.core.subscriptions import NO_SECRET, key_digest
 from proxy.ledger import keys, rows
 from proxy.ledger.limit_owners import LedgerBook
 from proxy.ledger.port import OpenCall, Refusal
 
-ADOPTED_PLAN = "default"
 _NAMELESS = "no-key"
 """Whose the preflights of browsers are."""
 _REMEMBERED = 20_000
@@ -116,7 +116,7 @@ class Identities:
         name = _NAMELESS if digest == key_digest(NO_SECRET) else f"key-{digest.hex()[:12]}"
         self._book.refresh(connection)
         keys.insert_customer(connection, name, {"currency": self._book.book.currency}, at_us)
-        keys.make_subscription(connection, name, name, ADOPTED_PLAN, (at_us, at_us))
+        keys.make_subscription(connection, name, name, DEFAULT_PLAN, (at_us, at_us))
         keys.insert_key(connection, digest, (prefix, None), name, at_us)
         owner = self.owner(connection, digest)
         if owner is None:

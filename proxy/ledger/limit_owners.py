@@ -15,7 +15,7 @@ import msgspec
 
 from proxy.core.book import PriceBook
 from proxy.core.limits import Caps
-from proxy.core.plans import BillingTime, Limits
+from proxy.core.plans import RATES, SPENDS, BillingTime, Limits
 from proxy.core.reservations import Reserver
 from proxy.errors import PricingError
 from proxy.ledger.rows import from_us, read_book
@@ -23,8 +23,6 @@ from proxy.ledger.rows import from_us, read_book
 _LOG = logging.getLogger(__name__)
 _REMEMBERED = 20_000
 _FIELDS = tuple(field.name for field in fields(Limits))
-MONEY = ("spend_per_period", "spend_per_day", "spend_total")
-RATES = ("requests_per_minute", "tokens_per_minute", "concurrent_requests")
 
 _SUBSCRIPTION = (
     "SELECT s.external_id, s.started_at_us, c.timezone, (SELECT plan FROM segments AS g"
@@ -167,7 +165,7 @@ def read_owners(
 
 def is_limit(limits: Limits) -> bool:
     """Whether anything is limited; soft thresholds alone limit nothing."""
-    return any(getattr(limits, name) is not None for name in (*MONEY, *RATES))
+    return any(getattr(limits, name) is not None for name in (*SPENDS, *RATES))
 
 
 def merged(limits: Limits, overrides: str | None) -> Limits:
@@ -178,7 +176,7 @@ def merged(limits: Limits, overrides: str | None) -> Limits:
 def read_overrides(text: str) -> dict[str, Any]:
     """Read what an operator set; null is None: without limit."""
     values: dict[str, Any] = msgspec.json.decode(text)
-    for name in MONEY:
+    for name in SPENDS:
         if values.get(name) is not None:
             values[name] = Decimal(values[name])
     if "soft_thresholds" in values:

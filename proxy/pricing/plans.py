@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from proxy.core.matching import WILDCARD, Matcher, glob_matches
 from proxy.core.money import ONE, ZERO
-from proxy.core.plans import DEFAULT_PLAN, BillingTime, Interval, Limits, Plan
+from proxy.core.plans import DEFAULT_PLAN, RATES, SPENDS, BillingTime, Interval, Limits, Plan
 from proxy.core.prices import History, ModelPrices
 from proxy.pricing.amounts import Terms
 from proxy.pricing.models import FACTOR_MAX, TOKENS_MAX, Dates, read_history
@@ -19,9 +19,6 @@ _PLAN_KEYS = (
 )  # fmt: skip
 # Names of models are short, and differ in a digit.
 _NAMES_ALIKE = 0.5
-
-_SPENDS = ("spend_per_period", "spend_per_day", "spend_total")
-_RATES = ("requests_per_minute", "tokens_per_minute", "concurrent_requests")
 
 
 def read_plans(
@@ -81,9 +78,9 @@ def _limits(table: Table, key: str) -> Limits:
     limits = table.table(key)
     if limits is None:
         return Limits()
-    limits.only((*_SPENDS, *_RATES, "soft_thresholds"))
-    spends = {k: limits.decimal(k, low=ZERO, high=SPEND_MAX) for k in _SPENDS}
-    rates = {k: limits.integer(k, low=1, high=TOKENS_MAX) for k in _RATES}
+    limits.only((*SPENDS, *RATES, "soft_thresholds"))
+    spends = {k: limits.decimal(k, low=ZERO, high=SPEND_MAX) for k in SPENDS}
+    rates = {k: limits.integer(k, low=1, high=TOKENS_MAX) for k in RATES}
     return Limits(
         spend_per_period=spends["spend_per_period"],
         spend_per_day=spends["spend_per_day"],
