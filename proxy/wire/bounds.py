@@ -49,8 +49,6 @@ _LIMITS: Final = {
 _NONE: Final[frozenset[bytes]] = frozenset()
 _NO_MEASURES: Final = (0, 0, 0)
 _OBJECT: Final = (b"{", b" ", b"\n", b"\r", b"\t")
-_ESCAPED: Final = re.compile(rb"\\u00[5-7]")
-"""Names can be written with escapes; no letter needs one, so whoever does is taken to hide one."""
 
 
 _PROMPTS: Final = {"completions": b'"prompt"', "embeddings": b'"input"'}
@@ -102,7 +100,7 @@ def read_bounds(
         return FREE
     length = 0 if body is None else len(body)
     seen = None if body is None or length > LOOKED_AT_BYTES or body[:1] not in _OBJECT else body
-    if seen is not None and b"\\" in seen and _ESCAPED.search(seen):
+    if seen is not None and may_hide_names(seen):
         seen = None
     prompts = _prompts(body, quoted, facts) if (quoted := _PROMPTS.get(endpoint.name)) else _ONE
     words = _DECISIVE if seen is None else _words(seen)
