@@ -101,6 +101,10 @@ class UnreadableBodyError(ClientError):
     code = "unsupported_encoding"
 
 
+RETRY_SOON = ((b"retry-after", b"1"),)
+"""For what passes by itself: SDKs wait so many seconds, and ask again."""
+
+
 class OverloadedError(ProxyError):
     """The proxy is at one of its limits; nothing was sent upstream."""
 

@@ -4,7 +4,7 @@ import errno
 from dataclasses import dataclass
 from functools import cached_property
 
-from proxy.errors import OverloadedError, ProxyError, UpstreamUnreachableError
+from proxy.errors import RETRY_SOON, OverloadedError, ProxyError, UpstreamUnreachableError
 
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -42,7 +42,7 @@ def cannot_connect(place: str, error: Exception) -> ProxyError:
         return OverloadedError(
             "The proxy has as many files and connections open as it may. Try again soon, or have "
             "the operator raise the limit of open files.",
-            headers=((b"retry-after", b"1"),),
+            headers=RETRY_SOON,
         )
     reason = getattr(error, "strerror", None) or type(error).__name__
     return UpstreamUnreachableError(

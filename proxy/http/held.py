@@ -2,9 +2,7 @@
 
 from collections.abc import Hashable
 
-from proxy.errors import OverloadedError
-
-RETRY_AFTER: tuple[tuple[bytes, bytes], ...] = ((b"retry-after", b"1"),)
+from proxy.errors import RETRY_SOON, OverloadedError
 
 
 class HeldBytes:
@@ -31,14 +29,14 @@ class HeldBytes:
                 f"The proxy holds {self.total:,} bytes of request bodies, and its limit is "
                 f"{self._limit:,}. Try again soon, or have the operator raise "
                 "PROXY_MAX_HELD_BYTES.",
-                headers=RETRY_AFTER,
+                headers=RETRY_SOON,
             )
         if self._by_holder.get(holder, 0) + count > self._limit // 2:
             raise OverloadedError(
                 "The request bodies of this subscription that the proxy holds would be more than "
                 f"half of its limit of {self._limit:,} bytes. Send fewer at a time, or have the "
                 "operator raise PROXY_MAX_HELD_BYTES.",
-                headers=RETRY_AFTER,
+                headers=RETRY_SOON,
             )
 
     def give(self, holder: Hashable, count: int) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 
-from proxy.errors import OverloadedError, UpstreamTimedOutError
+from proxy.errors import RETRY_SOON, OverloadedError, UpstreamTimedOutError
 from proxy.http.connecting import Origin, UpstreamLimits, cannot_connect
 from proxy.http.deadlines import Deadlines
 from proxy.http.moderation import Moderation
@@ -50,7 +50,7 @@ class UpstreamPool:
             raise OverloadedError(
                 f"The proxy has {self.limits.connections:,} upstream connections open, its limit. "
                 "Try again soon, or have the operator raise PROXY_UPSTREAM_CONNECTIONS.",
-                headers=((b"retry-after", b"1"),),
+                headers=RETRY_SOON,
             )
         self._connecting += 1
         try:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from proxy.errors import OverloadedError, ProxyError
+from proxy.errors import RETRY_SOON, OverloadedError, ProxyError
 from proxy.http.alarm import descriptor_of
 from proxy.http.connection import ServerConnection
 from proxy.http.deadlines import Deadlines
@@ -54,7 +54,7 @@ class Server:
                 f"The proxy has {max_connections:,} connections open, its limit. Try again "
                 "soon, or have the operator raise PROXY_MAX_CONNECTIONS (and the limit of open "
                 "files, if that is lower).",
-                headers=((b"retry-after", b"1"),),
+                headers=RETRY_SOON,
             )
         )
 

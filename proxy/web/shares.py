@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable
 from ipaddress import IPv6Address, ip_address
 
-from proxy.errors import OverloadedError, ProxyError
+from proxy.errors import RETRY_SOON, OverloadedError, ProxyError
 
 MAX_ADDRESSES = 10_000
 """How many addresses are remembered; the one that was heard of longest ago is forgotten first."""
@@ -36,7 +36,7 @@ class OpenShares:
             raise OverloadedError(
                 f"The proxy is serving {self._limit:,} requests, its limit. Try again soon, or "
                 "have the operator raise PROXY_MAX_OPEN_REQUESTS.",
-                headers=((b"retry-after", b"1"),),
+                headers=RETRY_SOON,
             )
 
     def leave(self, owner: Hashable | None) -> None:
@@ -60,7 +60,7 @@ class OpenShares:
                 f"{running:,} requests of this subscription are running, its share of the proxy. "
                 "Wait for one to end, or have the operator raise "
                 "PROXY_MAX_OPEN_REQUESTS_PER_SUBSCRIPTION.",
-                headers=((b"retry-after", b"1"),),
+                headers=RETRY_SOON,
             )
         self._by_owner[owner] = running + 1
 
