@@ -30,10 +30,10 @@ class Origin:
 class UpstreamLimits:
     """Bounds of the pool; seconds."""
 
-    connections: int = 10_000
-    connect_timeout_s: float = 10.0
-    silence_timeout_s: float = 600.0
-    idle_s: float = 15.0
+    connections: int
+    connect_timeout_s: float
+    silence_timeout_s: float
+    idle_s: float
 
 
 def cannot_connect(place: str, error: Exception) -> ProxyError:

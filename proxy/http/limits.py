@@ -18,6 +18,6 @@ class ConnectionLimits:
     """What one connection may take; seconds and bytes."""
 
     head_bytes: int = 64 * 1024
-    client_timeout_s: float = 60.0
-    keepalive_timeout_s: float = 75.0
-    stalled_reader_s: float = 600.0
+    client_timeout_s: float
+    keepalive_timeout_s: float
+    stalled_reader_s: float

@@ -5,8 +5,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from proxy.http.connecting import UpstreamLimits
 from proxy.http.limits import ConnectionLimits
 from proxy.http.server import Handler, Server
+
+PATIENT = {"client_timeout_s": 60.0, "keepalive_timeout_s": 75.0, "stalled_reader_s": 600.0}
+"""Limits that no test is to meet, but for those that it sets itself."""
+UPSTREAM = UpstreamLimits(
+    connections=10, connect_timeout_s=10.0, silence_timeout_s=600.0, idle_s=15.0
+)
 
 
 class Wire:
@@ -79,7 +86,7 @@ async def serve() -> AsyncIterator[Serve]:
     async def start(handler: Handler, *, max_connections: int = 100, **limits: float) -> Serving:
         server = Server(
             handler,
-            limits=ConnectionLimits(**limits),  # type: ignore[arg-type]
+            limits=ConnectionLimits(**(PATIENT | limits)),  # type: ignore[arg-type]
             max_connections=max_connections,
         )
         sockets = await server.listen("127.0.0.1", 0)

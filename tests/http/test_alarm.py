@@ -13,13 +13,14 @@ import pytest
 import uvloop
 
 from proxy.http.alarm import Alarm, descriptor_of
-from proxy.http.connecting import Origin, UpstreamLimits
+from proxy.http.connecting import Origin
 from proxy.http.exchange import Exchange
 from proxy.http.limits import ConnectionLimits
 from proxy.http.moderation import Moderation, Moderator
 from proxy.http.pool import UpstreamPool
 from proxy.http.server import Server
 from proxy.http.upstream import UpstreamConnection
+from tests.http.conftest import UPSTREAM
 from tests.http.test_moderation import Sink
 from tests.overload.serving import serving
 
@@ -236,8 +237,7 @@ def test_an_answer_that_begins_ends_a_rest_and_one_that_goes_on_does_not() -> No
         loop = asyncio.get_running_loop()
         moderation = Moderation(loop, lambda: 0)
         origin = Origin(scheme="http", host="127.0.0.1", port=9, base_path="/v1")
-        limits = UpstreamLimits()
-        pool = UpstreamPool(origin, limits, tls=create_default_context, moderation=moderation)
+        pool = UpstreamPool(origin, UPSTREAM, tls=create_default_context, moderation=moderation)
         _, connection = await loop.create_connection(
             lambda: UpstreamConnection(pool), *listener.getsockname()
         )

@@ -15,7 +15,7 @@ import uvloop
 from proxy.errors import UpstreamClosedError, UpstreamError
 from proxy.http import moderation
 from proxy.http.alarm import Alarm
-from proxy.http.connecting import Origin, UpstreamLimits
+from proxy.http.connecting import Origin
 from proxy.http.moderation import (
     BUSY_PIECES_PER_S,
     ENOUGH_PIECES,
@@ -28,6 +28,7 @@ from proxy.http.moderation import (
 from proxy.http.pool import UpstreamPool
 from proxy.http.upstream import UpstreamConnection
 from proxy.wire.headers import AnswerHead
+from tests.http.conftest import UPSTREAM
 
 
 def rests(pieces: int, interval_s: float, rounds: int = 200) -> set[float]:
@@ -189,7 +190,7 @@ async def test_what_came_before_the_upstream_closed_is_taken_first(
     loop = asyncio.get_running_loop()
     origin = Origin(scheme="http", host="127.0.0.1", port=9, base_path="/v1")
     moderation = Moderation(loop, lambda: 0)
-    pool = UpstreamPool(origin, UpstreamLimits(), tls=create_default_context, moderation=moderation)
+    pool = UpstreamPool(origin, UPSTREAM, tls=create_default_context, moderation=moderation)
     connection, sink = UpstreamConnection(pool), Sink()
     transport = Mock(spec=asyncio.Transport)
     transport.get_extra_info.return_value = None

@@ -12,7 +12,7 @@ from proxy.http import deadlines, limits
 from proxy.http.exchange import Exchange
 from proxy.http.limits import ConnectionLimits
 from proxy.http.server import Server
-from tests.http.conftest import Serving
+from tests.http.conftest import PATIENT, Serving
 
 TEXT = [(b"content-type", b"text/plain")]
 STALLED_S = 0.2
@@ -98,7 +98,8 @@ class Client:
 @asynccontextmanager
 async def visit(first: bytes, **times: float) -> AsyncIterator[tuple[Serving, Client]]:
     """Serve, and have one client send its first bytes."""
-    kept = ConnectionLimits(stalled_reader_s=STALLED_S, **times)  # type: ignore[arg-type]
+    given = PATIENT | {"stalled_reader_s": STALLED_S} | times
+    kept = ConnectionLimits(**given)  # type: ignore[arg-type]
     server = Server(answer, limits=kept, max_connections=10)
     (listening,) = await server.listen("127.0.0.1", 0)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER_BYTES)
