@@ -18,6 +18,7 @@ from proxy.billing.closing import Closer
 from proxy.billing.repricing import reprice
 from proxy.core.book import PriceBook
 from proxy.core.periods import utc_text
+from proxy.core.times import QUARTER_S
 from proxy.errors import LedgerUnavailableError, NotFoundError, PricingError, ProxyError
 from proxy.pricing import diff, refuse_change
 from proxy.pricing.watch import LOOK_S, GoodFile, PriceFile, RefusedFile, read_prices
@@ -163,7 +164,7 @@ class BillingUpkeep:
         looked_at = None
         while True:
             # Periods end at midnights, and those are on quarter hours all over the world.
-            quarter = int((self._now().timestamp() - self._grace_s) // 900)
+            quarter = int((self._now().timestamp() - self._grace_s) // QUARTER_S)
             if self._leads and quarter != looked_at and await self.close_due():
                 looked_at = quarter
             await asyncio.sleep(CLOSE_EVERY_S)

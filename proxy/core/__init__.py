@@ -9,6 +9,7 @@ dimensions; *rating* turns sums of series into amounts with a *price book*.
 ``series``         series as rating sees them;
 ``ids``            request ids: ordered by time, unique over all workers;
 ``subscriptions``  customers, subscriptions, segments and keys;
+``times``          moments and whole microseconds;
 ``periods``        billing periods between local midnights;
 ``money``          decimals that never lose a digit;
 ``prices``         prices, the tables that hold them, their versions in time;

@@ -14,7 +14,7 @@ estimate and put right by the settlement: a bucket may owe, and what it owes com
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from typing import NamedTuple
 from proxy.core.money import EXACT, ZERO, decimal_text
 from proxy.core.periods import midnight, period_of, utc_text, zone
 from proxy.core.plans import Limits
+from proxy.core.times import SECOND_US, from_us, to_us
 
 MINUTE_US = 60_000_000
 CLOCK_JUMP_US = 10_000_000
@@ -33,7 +34,6 @@ QUOTA = "insufficient_quota"
 RATE = "rate_limit_exceeded"
 _add = EXACT.add
 _subtract = EXACT.subtract
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Window(StrEnum):
@@ -138,12 +138,12 @@ def window_at(
     """
     if window is Window.TOTAL:
         return 0, FOREVER_US
-    at = _EPOCH + timedelta(microseconds=at_us)
+    at = from_us(at_us)
     if window is Window.PERIOD:
         period = period_of(at, timezone, anchor)
-        return us_of(period.start), us_of(period.end)
+        return to_us(period.start), to_us(period.end)
     day = at.astimezone(zone(timezone)).date()
-    return us_of(midnight(day, timezone)), us_of(midnight(day + timedelta(days=1), timezone))
+    return to_us(midnight(day, timezone)), to_us(midnight(day + timedelta(days=1), timezone))
 
 
 def admit(
@@ -270,7 +270,7 @@ def tokens_time_us(caps: Caps, tokens: int) -> int:
 
 def reset_text(spend: Spend) -> str:
     """Write when a window ends, in UTC."""
-    return utc_text(_EPOCH + timedelta(microseconds=spend.end_us))
+    return utc_text(from_us(spend.end_us))
 
 
 def on_clock(state: LimitState, now_us: int) -> LimitState:
@@ -355,9 +355,4 @@ _SPAN = {Window.PERIOD: "per period", Window.DAY: "per day", Window.TOTAL: "in t
 
 
 def _seconds(wait_us: int) -> str:
-    return f"{wait_us / 1_000_000:.3g}"
-
-
-def us_of(moment: datetime) -> int:
-    """Return microseconds of Unix time."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return f"{wait_us / SECOND_US:.3g}"

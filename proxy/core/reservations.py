@@ -21,14 +21,15 @@ what was worked out for one of them holds for its like (:class:`_Alike`).
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
 from proxy.core.book import PriceBook
 from proxy.core.dearest import Entry, Terms, Ways, entry_of
-from proxy.core.limits import FOREVER_US, us_of
+from proxy.core.limits import FOREVER_US
 from proxy.core.money import EXACT, ZERO
+from proxy.core.times import EPOCH, to_us
 
 ASSUMED_OUTPUT = 16_384
 """Output tokens, where nothing at all is known of the model."""
@@ -44,7 +45,6 @@ _ANY = FOREVER_US
 """As much as there may be: of time, and of bytes."""
 _add = EXACT.add
 _fma = EXACT.fma
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Bounds(NamedTuple):
@@ -174,7 +174,7 @@ class Reserver:
     def _terms_of(
         self, plan: str, entry: Entry, bounds: Bounds, input_tokens: int, at_us: int
     ) -> Terms:
-        epoch = bisect_right(entry.dates, _EPOCH + timedelta(microseconds=at_us))
+        epoch = bisect_right(entry.dates, EPOCH + timedelta(microseconds=at_us))
         reached = bisect_right(entry.classes, input_tokens - 1)
         tier, media, long_cache = bounds.service_tier, bounds.media, bounds.long_cache
         key = plan, entry.model.name, epoch, reached, tier, media, long_cache
@@ -182,7 +182,7 @@ class Reserver:
         if terms is None:
             if len(self._terms) >= _MEMORY:
                 self._terms.clear()
-            at = _EPOCH + timedelta(microseconds=at_us)
+            at = EPOCH + timedelta(microseconds=at_us)
             ways = Ways(self._book, plan, entry, at, tier, reached)
             terms = self._terms[key] = ways.terms(media=media, long_cache=long_cache)
         return terms
@@ -226,9 +226,9 @@ def _output_each(entry: Entry) -> int:
 
 def _between(dates: Sequence[datetime], at_us: int) -> tuple[int, int]:
     """Return the times around a moment between which nothing of the book changes."""
-    epoch = bisect_right(dates, _EPOCH + timedelta(microseconds=at_us))
-    since_us = us_of(dates[epoch - 1]) if epoch else 0
-    return since_us, us_of(dates[epoch]) if epoch < len(dates) else _ANY
+    epoch = bisect_right(dates, EPOCH + timedelta(microseconds=at_us))
+    since_us = to_us(dates[epoch - 1]) if epoch else 0
+    return since_us, to_us(dates[epoch]) if epoch < len(dates) else _ANY
 
 
 def _others(terms: Terms, bounds: Bounds) -> Decimal:

@@ -13,10 +13,11 @@ from typing import Any
 from proxy.core.periods import Period, utc_text
 from proxy.core.series import SeriesSum
 from proxy.core.subscriptions import Subscription
+from proxy.core.times import from_us, to_us
 from proxy.errors import ConflictError, NotFoundError
 from proxy.ledger.late import read_closed_through, read_late, series_sum
 from proxy.ledger.periods import Activity, ClosedPeriod, Closing, PeriodSums
-from proxy.ledger.rows import from_us, read_book, read_subscription, read_subscriptions, to_us
+from proxy.ledger.rows import read_book, read_subscription, read_subscriptions
 from proxy.ledger.slots import QUARTER_US
 from proxy.ledger.standing import quarters, read_sums
 

@@ -9,17 +9,16 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from proxy.core.subscriptions import Customer, Subscription
+from proxy.core.times import from_us, to_us
 from proxy.errors import BadRequestError, ConflictError, NotFoundError
 from proxy.ledger.port import AdoptedBook, KeyRecord
 from proxy.ledger.rows import (
     KEYS,
-    from_us,
     key_record,
     read_book,
     read_customer,
     read_segments,
     read_subscription,
-    to_us,
 )
 
 NAME_LENGTH = 255

@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Any
 
 from proxy.core.series import SeriesSum
+from proxy.core.times import from_us, to_us
 from proxy.core.usage import Metric
 from proxy.ledger.periods import LateSum
-from proxy.ledger.rows import from_us, to_us
 from proxy.ledger.slots import QUARTER_US
 
 _LATE = (

@@ -17,8 +17,9 @@ from proxy.core.book import PriceBook
 from proxy.core.limits import Caps
 from proxy.core.plans import RATES, SPENDS, BillingTime, Limits
 from proxy.core.reservations import Reserver
+from proxy.core.times import from_us
 from proxy.errors import PricingError
-from proxy.ledger.rows import from_us, read_book
+from proxy.ledger.rows import read_book
 
 _LOG = logging.getLogger(__name__)
 _REMEMBERED = 20_000

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from proxy.core.money import exact, ratio
 from proxy.core.rating import rate
+from proxy.core.times import from_us, to_us
 from proxy.ledger.late import series_sum
 from proxy.ledger.limit_owners import LedgerBook
-from proxy.ledger.rows import from_us, to_us
 
 _REMEMBERED = 50_000
 _EARLIEST = datetime(1, 1, 1, tzinfo=UTC)

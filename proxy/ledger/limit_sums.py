@@ -18,9 +18,9 @@ from proxy.core.money import EXACT, ZERO, total
 from proxy.core.periods import Period, period_of
 from proxy.core.rating import rate, windows
 from proxy.core.series import SeriesSum
+from proxy.core.times import from_us
 from proxy.ledger.late import series_sum
 from proxy.ledger.limit_owners import LimitedOwner
-from proxy.ledger.rows import from_us
 from proxy.ledger.slots import QUARTER_US, QUARTERS_A_DAY
 from proxy.ledger.standing import quarters, read_sums
 

@@ -15,6 +15,7 @@ from proxy.core.allowances import Allowance, allowance, tighter
 from proxy.core.limits import Held, LimitState, Need, Refused
 from proxy.core.money import EXACT, ZERO
 from proxy.core.reservations import expected_tokens, nearest_names
+from proxy.core.times import SECOND_US
 from proxy.core.usage import RequestState
 from proxy.ledger import statements
 from proxy.ledger.limit_accounts import Account, Accounts
@@ -24,7 +25,6 @@ from proxy.ledger.port import ADMITTED, Admission, OpenCall, Refusal, Settlement
 from proxy.ledger.slots import QUARTER_US
 
 _ROWS = "SELECT id, state, reserved, reserved_tokens, subscription_id IS NOT NULL FROM requests"
-_SECOND_US = 1_000_000
 _REMEMBERED = 100_000
 _fma = EXACT.fma
 
@@ -333,6 +333,6 @@ def _refusal(refused: Refused, told: Allowance | None) -> Refusal:
         status=429,
         code=refused.code,
         message=refused.message,
-        retry_after_s=None if wait_us is None else wait_us / _SECOND_US,
+        retry_after_s=None if wait_us is None else wait_us / SECOND_US,
         allowance=told,
     )

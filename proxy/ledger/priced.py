@@ -4,8 +4,8 @@ import sqlite3
 from collections import defaultdict
 
 from proxy.core.rating import PricedRequest
+from proxy.core.times import from_us
 from proxy.core.usage import Metric, Quantity
-from proxy.ledger.rows import from_us
 
 _EVENTS = (
     "SELECT e.occurred_at_us, s.segment_id, g.plan, s.model, s.model_requested, s.service_tier,"

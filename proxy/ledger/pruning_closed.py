@@ -14,9 +14,9 @@ from datetime import date
 from pathlib import Path
 
 from proxy.core.periods import midnight
+from proxy.core.times import to_us
 from proxy.ledger.limit_sums import KEEP_PRUNED
 from proxy.ledger.locks import WriteLock
-from proxy.ledger.rows import to_us
 
 ROWS_AT_ONCE = 500
 PAGE = 5_000

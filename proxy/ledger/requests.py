@@ -2,8 +2,8 @@
 
 import sqlite3
 
+from proxy.core.times import from_us
 from proxy.ledger.port import DeferredObject, EventRecord, RequestRecord
-from proxy.ledger.rows import from_us
 
 _REQUEST = (
     "SELECT r.id, r.state, r.opened_at_us, r.settled_at_us, k.prefix, c.external_id,"

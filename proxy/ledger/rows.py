@@ -6,15 +6,13 @@ The functions run in a connection's thread.
 # ruff: noqa: S608 - texts are made of constants, values are bound
 
 import sqlite3
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from proxy.core.subscriptions import ApiKey, Customer, Segment, Subscription
+from proxy.core.times import from_us
 from proxy.core.usage import Metric, RequestState
 from proxy.ledger.port import AdoptedBook, KeyRecord
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 _CUSTOMER = "c.id, c.external_id, c.name, c.email, c.currency, c.timezone, c.created_at_us"
 # The plan at a moment (its parameter): the segment that holds it, the first one before the start.
@@ -46,16 +44,6 @@ _KEY_BY_DIGEST = (
     f" JOIN segments AS g ON g.subscription_id = s.id AND g.starts_at_us = {_SEGMENT_AT}"
     " WHERE k.digest = ?"
 )
-
-
-def to_us(moment: datetime) -> int:
-    """Return microseconds of Unix time."""
-    return (moment - EPOCH) // _MICROSECOND
-
-
-def from_us(moment_us: int) -> datetime:
-    """Return an aware UTC datetime."""
-    return EPOCH + timedelta(microseconds=moment_us)
 
 
 def _from_us(moment_us: int | None) -> datetime | None:

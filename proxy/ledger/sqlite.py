@@ -10,6 +10,7 @@ from typing import Self
 
 from proxy.clock import now_us
 from proxy.core.subscriptions import Customer, Segment, Subscription
+from proxy.core.times import to_us
 from proxy.errors import LedgerUnavailableError
 from proxy.ledger import keys, pruning, recovery, rows, spool
 from proxy.ledger.billing import SqliteBilling
@@ -35,7 +36,6 @@ from proxy.ledger.port import (
     Standing,
 )
 from proxy.ledger.requests import read_request
-from proxy.ledger.rows import to_us
 from proxy.ledger.standing import read_standing
 from proxy.ledger.transactions import Fault, Transactions
 from proxy.ledger.writer import PENDING_LIMIT, STALL_LIMIT_S, GroupWriter

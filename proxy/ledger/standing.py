@@ -6,10 +6,11 @@ from datetime import datetime
 from itertools import pairwise
 
 from proxy.core.series import SeriesSum
+from proxy.core.times import to_us
 from proxy.errors import BadRequestError
 from proxy.ledger.late import read_closed_through, read_late, series_sum
 from proxy.ledger.port import Standing
-from proxy.ledger.rows import read_subscription, to_us
+from proxy.ledger.rows import read_subscription
 from proxy.ledger.slots import QUARTER_US, QUARTERS_A_DAY
 
 _SUMS = (

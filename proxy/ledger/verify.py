@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from proxy.core.periods import utc_text
+from proxy.core.times import from_us
 from proxy.ledger.maintenance import snapshot
-from proxy.ledger.rows import from_us
 from proxy.ledger.slots import QUARTER_US, QUARTERS_A_DAY
 from proxy.ledger.verify_limits import limit_differences
 from proxy.ledger.verify_objects import object_differences

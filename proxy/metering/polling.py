@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from proxy.core.ids import to_text
 from proxy.core.polling import Schedule
+from proxy.core.times import SECOND_US
 from proxy.errors import ProxyError
 from proxy.http.fetch import Fetched, fetch
 from proxy.ledger.port import DeferredRequest, Ledger
@@ -190,7 +191,7 @@ class Polls:
     async def _discover(self) -> None:
         page = await self._ledger.waiting(after=self._after, limit=PAGE)
         self._after = page[-1].request_id if len(page) == PAGE else 0
-        oldest_us = self._clock_us() - int(self._policy.lifetime_s * 1_000_000)
+        oldest_us = self._clock_us() - int(self._policy.lifetime_s * SECOND_US)
         for request in page:
             if request.opened_at_us < oldest_us:
                 await self._give_up(request, TOO_LONG)
@@ -229,7 +230,7 @@ class Polls:
         self._rest(watch)
 
     def _rest(self, watch: Watch) -> None:
-        age_s = max(0, self._clock_us() - watch.opened_at_us) / 1_000_000
+        age_s = max(0, self._clock_us() - watch.opened_at_us) / SECOND_US
         watch.due_s = self._loop.time() + self._policy.schedule(watch.endpoint).pause_s(age_s)
         if age_s > self._policy.lifetime_s:
             self._watched.pop((watch.upstream.name, watch.object_id), None)

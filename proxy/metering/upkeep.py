@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from proxy.core.times import SECOND_US
 from proxy.errors import LedgerUnavailableError
 from proxy.ledger.port import Ledger
 from proxy.ledger.spool import Spool
@@ -13,7 +14,7 @@ REPLAY_S = 1.0
 RECOVER_S = 2.0
 """How soon the requests of a worker that died are abandoned, and its reservations end."""
 PRUNE_S = 3600.0
-UNOWNED_KEPT_US = 86_400 * 1_000_000
+UNOWNED_KEPT_US = 86_400 * SECOND_US
 """How long failures of keys that never worked are kept: a day; in passthrough anyone makes them."""
 log = logging.getLogger("weighbridge")
 

@@ -19,12 +19,12 @@ from proxy.core.prices import (
     Version,
     canonical_tier,
 )
+from proxy.core.times import QUARTER_S
 from proxy.pricing.amounts import PRICE_KEYS, TOKEN_KEYS, Terms, read_prices
 from proxy.pricing.table import Table
 
 TOKENS_MAX = 1_000_000_000
 FACTOR_MAX = Decimal(100)
-QUARTER_HOUR_S = 900
 
 _SECTION_KEYS = (*PRICE_KEYS, "long_context", "service_tiers")
 _HISTORY_KEYS = (*_SECTION_KEYS, "package_size", "rounding", "versions")
@@ -53,7 +53,7 @@ class Dates:
         except (OverflowError, ValueError):
             table.refuse(key, f"is too far away: {value}")
             return None
-        if moment.timestamp() % QUARTER_HOUR_S:
+        if moment.timestamp() % QUARTER_S:
             table.refuse(key, f"must be on a quarter hour (UTC), not {utc_text(moment)}")
             return None
         return moment

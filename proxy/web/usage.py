@@ -10,8 +10,8 @@ from proxy.billing.books import BookShelf
 from proxy.billing.rated import usage_now
 from proxy.core.book import PriceBook
 from proxy.core.budgets import render_budget
-from proxy.core.limits import us_of
 from proxy.core.report import render
+from proxy.core.times import to_us
 from proxy.errors import BadRequestError, NotFoundError, UnauthorizedError
 from proxy.http.exchange import Exchange
 from proxy.http.render import respond_json
@@ -32,7 +32,7 @@ async def current_usage_json(
     usage = await usage_now(shelf or BookShelf(ledger), book, subscription, now)
     if usage is None:
         return None
-    budget = render_budget(await ledger.limits(subscription), us_of(now))
+    budget = render_budget(await ledger.limits(subscription), to_us(now))
     return render(usage, budget)
 
 

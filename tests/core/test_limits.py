@@ -35,10 +35,10 @@ from proxy.core.limits import (
     on_clock,
     room,
     settle,
-    us_of,
     window_at,
 )
 from proxy.core.plans import NO_LIMITS, Limits
+from proxy.core.times import to_us
 
 NOW = 1_796_083_200_000_000
 """2026-12-01T00:00:00Z."""
@@ -251,11 +251,11 @@ def test_windows(
     window: Window, timezone: str, anchor: str | None, start: str | int, end: str | int
 ) -> None:
     def moment(value: str | int) -> int:
-        return value if isinstance(value, int) else us_of(datetime.fromisoformat(value))
+        return value if isinstance(value, int) else to_us(datetime.fromisoformat(value))
 
     at = datetime(2026, 10, 25, 12, tzinfo=UTC)
     begun = None if anchor is None else datetime.fromisoformat(anchor)
-    assert window_at(window, us_of(at), timezone, begun) == (moment(start), moment(end))
+    assert window_at(window, to_us(at), timezone, begun) == (moment(start), moment(end))
 
 
 def test_what_is_told() -> None:

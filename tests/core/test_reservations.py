@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.limits import us_of
 from proxy.core.money import EXACT, total
 from proxy.core.rating import rate
 from proxy.core.reservations import (
@@ -20,11 +19,12 @@ from proxy.core.reservations import (
     nearest_names,
 )
 from proxy.core.series import SeriesSum
+from proxy.core.times import to_us
 from proxy.core.usage import Metric, RequestState, TokenType
 from proxy.pricing import parse
 
 AT = datetime(2026, 11, 15, tzinfo=UTC)
-AT_US = us_of(AT)
+AT_US = to_us(AT)
 BOOK = parse(
     """
 currency = "USD"
@@ -100,7 +100,7 @@ def reserve(
     model: str = "plain", plan: str = "default", at: datetime = AT, **bounds: object
 ) -> Decimal | None:
     asked = Bounds(model=model, **{"body_bytes": 100, **bounds})  # type: ignore[arg-type]
-    return Reserver(BOOK).reserve(plan, asked, us_of(at))
+    return Reserver(BOOK).reserve(plan, asked, to_us(at))
 
 
 def amount(model: str = "plain", plan: str = "default", **bounds: object) -> Decimal:

@@ -7,10 +7,11 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.core.times import to_us
 from proxy.ledger.booking import Booking
 from proxy.ledger.keys import insert_customer, insert_key, make_subscription
 from proxy.ledger.migrate import migrate
-from proxy.ledger.rows import read_key, to_us
+from proxy.ledger.rows import read_key
 from proxy.ledger.slots import QUARTER_US
 from proxy.ledger.standing import parts, read_standing
 from tests.ledger.calls import START, START_US, Caller, settlement, usage

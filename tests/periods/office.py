@@ -11,9 +11,9 @@ from proxy.billing.bills import invoice_json
 from proxy.billing.books import BookShelf
 from proxy.billing.closing import Closer, Outcome
 from proxy.core.subscriptions import ApiKey, key_digest
+from proxy.core.times import to_us
 from proxy.core.usage import RequestState
 from proxy.ledger.port import OpenCall
-from proxy.ledger.rows import to_us
 from proxy.ledger.sqlite import SqliteLedger
 from tests.ledger.calls import Caller, Clock, settlement, usage
 

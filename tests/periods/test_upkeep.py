@@ -8,8 +8,8 @@ import pytest
 
 from proxy.billing.repricing import reprice
 from proxy.billing.upkeep import BillingUpkeep
+from proxy.core.times import from_us, to_us
 from proxy.errors import PricingError
-from proxy.ledger.rows import from_us, to_us
 from proxy.ledger.sqlite import SqliteLedger
 from proxy.pricing import parse
 from tests.periods.office import GRACE_S, PRICES, Office, at
