@@ -30,13 +30,12 @@ from proxy.core.dearest import Entry, Terms, Ways, entry_of
 from proxy.core.limits import FOREVER_US
 from proxy.core.money import EXACT, ZERO
 from proxy.core.times import EPOCH, to_us
+from proxy.core.usage import tokens_by_length
 
 ASSUMED_OUTPUT = 16_384
 """Output tokens, where nothing at all is known of the model."""
 ASSUMED_WINDOW = 128_000
 ASSUMED_TOOL_CALLS = 10
-BYTES_PER_TOKEN = 4
-"""What a rate limit on tokens takes text for, until the truth is known."""
 
 LONGEST_NAMES = 256
 """Of a model and a tier: what is longer is not remembered, or clients could fill the memory."""
@@ -190,7 +189,7 @@ class Reserver:
 
 def expected_tokens(bounds: Bounds) -> int:
     """Return what a rate limit takes a request for: text by length, output by the limit set."""
-    return -(-bounds.body_bytes // BYTES_PER_TOKEN) + (bounds.output_limit or 0) * bounds.outputs
+    return tokens_by_length(bounds.body_bytes) + (bounds.output_limit or 0) * bounds.outputs
 
 
 def nearest_names(book: PriceBook, model: str) -> str:

@@ -102,6 +102,31 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return sum([q.quantity for q in self.quantities if q.metric is _TOKENS])
 
 
+BYTES_PER_TOKEN = 4
+"""OpenAI's own rule of thumb, for what can't be counted."""
+ABANDONED_NOTE = "abandoned: input estimated from the body's length, output unknown"
+
+
+def tokens_by_length(length: int) -> int:
+    """Return for how many tokens so many bytes are taken, rounded up."""
+    return -(-length // BYTES_PER_TOKEN)
+
+
+def input_by_length(model: str, body_bytes: int, *notes: str) -> Usage:
+    """Return the usage of a request of which no more is known than its body's length.
+
+    One that named no model (a file's upload, say) had no tokens that could be told.
+    """
+    tokens = tokens_by_length(body_bytes) if model else 0
+    quantity = Quantity(metric=_TOKENS, type=TokenType.INPUT, quantity=tokens)
+    return Usage(quantities=(quantity,) if tokens else (), input_tokens=tokens, notes=notes)
+
+
+def abandoned_usage(model: str, body_bytes: int) -> Usage:
+    """Return what an abandoned request is taken to have used."""
+    return input_by_length(model, body_bytes, ABANDONED_NOTE)
+
+
 class Measurement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The end of a request: its final state, and the usage that is billed for it.
 

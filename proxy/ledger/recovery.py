@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from proxy.core.usage import Measurement, Metric, Quantity, RequestState, TokenType, Usage
+from proxy.core.usage import Measurement, RequestState, Usage, abandoned_usage
 from proxy.errors import ProxyError
 from proxy.ledger import spool
 from proxy.ledger.booking import Booking
@@ -21,8 +21,6 @@ from proxy.ledger.port import Settlement
 
 _LOG = logging.getLogger(__name__)
 
-BYTES_PER_TOKEN = 4
-ABANDONED_NOTE = "abandoned: input estimated from the body's length, output unknown"
 _PAGE = 500
 
 
@@ -133,24 +131,12 @@ def _left_open(
                 owner = (key_id, subscription_id)
             elif digest is not None:
                 owner = booking.known_owner(connection, digest)
-            usage = estimate(model, body_bytes)
+            usage = abandoned_usage(model, body_bytes)
             # What would have answered is unknown: the class is that of the model asked for.
             above = book.book.context_class(None, model, usage.input_tokens)
             times = opened_at_us, now_us
             yield _settlement(request_id, times, model, usage, context_class=above), owner
             after = request_id
-
-
-def estimate(model: str, body_bytes: int) -> Usage:
-    """Return what an abandoned request is taken to have used.
-
-    A call that named no model (a file's upload, say) had no tokens that could be told.
-    """
-    tokens = -(-body_bytes // BYTES_PER_TOKEN) if model else 0
-    quantity = Quantity(metric=Metric.TOKENS, type=TokenType.INPUT, quantity=tokens)
-    return Usage(
-        quantities=(quantity,) if tokens else (), input_tokens=tokens, notes=(ABANDONED_NOTE,)
-    )
 
 
 def _settlement(

@@ -10,12 +10,11 @@ import msgspec
 from proxy.core.allowances import Allowance
 from proxy.core.reservations import FREE, Bounds
 from proxy.core.subscriptions import ApiKey
-from proxy.core.usage import Measurement, RequestState
+from proxy.core.usage import Measurement, RequestState, abandoned_usage
 from proxy.errors import LedgerUnavailableError, ProxyError, UpstreamClosedError
 from proxy.http.exchange import Exchange
 from proxy.http.upstream import UpstreamConnection
 from proxy.ledger.port import Ledger, OpenCall, Refusal, Settlement
-from proxy.ledger.recovery import estimate
 from proxy.metering.asking import FirstWord
 from proxy.metering.classifying import Classifier
 from proxy.metering.estimator import Estimator
@@ -211,7 +210,7 @@ class Caller:
     async def _give_up(self, call: Call, relay: Relay) -> None:
         """Settle a call that we fail on: what it used is as unknown as if this process had died."""
         relay.stop(Ended.SHUTDOWN)
-        usage = estimate(call.model, call.body_bytes)
+        usage = abandoned_usage(call.model, call.body_bytes)
         await self._settle(call, relay, Measurement(state=RequestState.ABANDONED, usage=usage))
 
     async def stop_all(self) -> None:

@@ -2,8 +2,13 @@
 
 from msgspec.structs import replace
 
-from proxy.core.usage import Measurement, RequestState
-from proxy.ledger.recovery import estimate
+from proxy.core.usage import (
+    Measurement,
+    RequestState,
+    Usage,
+    input_by_length,
+    tokens_by_length,
+)
 from proxy.metering.outcome import Estimated, from_estimate
 from proxy.wire.deferred import FAILED, WHOLE, Seen
 from proxy.wire.endpoints import Endpoint, Metering
@@ -33,11 +38,11 @@ def measure_seen(seen: Seen, counted: Estimated | None, body_bytes: int) -> Meas
     if seen.status == FAILED or counted is None:
         state = RequestState.FAILED if seen.status == FAILED else RequestState.PARTIAL
         said = notes if seen.status == FAILED else (*notes, NOT_REPORTED)
-        usage = replace(estimate("", 0), model=seen.model, notes=said)
+        usage = Usage(quantities=(), model=seen.model, notes=said)
         return Measurement(state=state, usage=usage)
     whole = seen.status in WHOLE
     counted = Estimated(
-        input_tokens=estimate("any", body_bytes).input_tokens,
+        input_tokens=tokens_by_length(body_bytes),
         output_tokens=counted.output_tokens,
         notes=(*notes, INPUT_BY_LENGTH, *counted.notes),
     )
@@ -47,5 +52,5 @@ def measure_seen(seen: Seen, counted: Estimated | None, body_bytes: int) -> Meas
 
 def measure_lost(model: str, body_bytes: int, why: str) -> Measurement:
     """Decide what is billed where the end can't be learnt any more: the period must close."""
-    usage = replace(estimate(model, body_bytes), notes=(why, INPUT_BY_LENGTH))
+    usage = input_by_length(model, body_bytes, why, INPUT_BY_LENGTH)
     return Measurement(state=RequestState.PARTIAL, usage=usage)

@@ -14,9 +14,8 @@ from msgspec.structs import replace
 
 from proxy.core.ids import RequestIds, to_text
 from proxy.core.subscriptions import ApiKey
-from proxy.core.usage import Measurement, RequestState, Usage
+from proxy.core.usage import Measurement, RequestState, Usage, abandoned_usage
 from proxy.errors import OverloadedError, ProxyError
-from proxy.ledger.recovery import estimate
 from proxy.metering.call import Call
 from proxy.metering.finishing import Finisher
 from proxy.metering.outcome import Ended
@@ -103,7 +102,7 @@ class TurnSession(Session[TurnEnd]):
     async def give_up(self, relay: SessionRelay[TurnEnd]) -> None:
         """Settle all that is open as abandoned."""
         for call in list(self._calls.values()):
-            usage = estimate(call.model, call.body_bytes)
+            usage = abandoned_usage(call.model, call.body_bytes)
             await self._settle(call, Measurement(state=RequestState.ABANDONED, usage=usage))
         abandoned = Measurement(state=RequestState.ABANDONED, usage=_NOTHING)
         await self._settle_handshake(relay.status, abandoned)

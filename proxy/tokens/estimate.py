@@ -10,12 +10,13 @@ from typing import Final
 
 import msgspec
 
+from proxy.core.usage import tokens_by_length
 from proxy.tokens.completion import Answer
 from proxy.tokens.families import Family, bare_model, family_of
 from proxy.tokens.json_shape import compact, elements, members, text
 from proxy.tokens.messages import Chat
 from proxy.tokens.responses import chat_request, responses_family, responses_input
-from proxy.tokens.vocabulary import BYTES_PER_TOKEN, TokenCounter
+from proxy.tokens.vocabulary import TokenCounter
 from proxy.wire.answers import AnswerText
 
 HIDDEN_REASONING: Final = "hidden_reasoning"
@@ -83,7 +84,7 @@ def _by_length(request: dict[str, object] | bytes) -> int:
             request = compact(request).encode("utf-8", "replace")
         except (ValueError, TypeError, RecursionError):
             return 0
-    return -(-len(request) // BYTES_PER_TOKEN)
+    return tokens_by_length(len(request))
 
 
 def _counted_input(endpoint: str, request: dict[str, object], model: str) -> Estimate:
@@ -223,4 +224,4 @@ def _answer_by_length(answer: AnswerText) -> int:
         for choice in answer.choices
         for part in (choice.content, choice.refusal, choice.reasoning, *sum(choice.calls, ()))
     )
-    return -(-sum(map(len, texts)) // BYTES_PER_TOKEN)
+    return tokens_by_length(sum(map(len, texts)))

@@ -11,6 +11,8 @@ from importlib import import_module
 from itertools import pairwise
 from typing import Final, Protocol, TypeVar
 
+from proxy.core.usage import tokens_by_length
+
 T = TypeVar("T")
 
 O200K: Final = "o200k_base"
@@ -24,9 +26,6 @@ CHARACTERS_PER_ESTIMATE: Final = 2_000_000
 
 ITEMS_PER_ESTIMATE: Final = 50_000
 """How many messages, prompts or functions are looked at; the rest is extrapolated."""
-
-BYTES_PER_TOKEN: Final = 4
-"""OpenAI's own rule of thumb, for what can't be counted."""
 
 _LETTERS = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 _CONTRACTION = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
@@ -124,7 +123,7 @@ class TokenCounter:
             return 0
         self.note("long_text_extrapolated")
         if not self._characters:
-            return -(-characters // BYTES_PER_TOKEN)
+            return tokens_by_length(characters)
         return -(-characters * self._tokens // self._characters)
 
     def _count(self, text: str) -> int:
@@ -137,7 +136,7 @@ class TokenCounter:
             raise
         except BaseException:  # noqa: BLE001 - a Rust panic is no Exception
             self.note("uncountable_text")
-            return -(-len(piece.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
+            return tokens_by_length(len(piece.encode("utf-8", "replace")))
 
 
 def cuts(text: str, size: int = CHARACTERS_PER_PIECE) -> Iterator[int]:

@@ -11,6 +11,7 @@ from proxy.core.usage import (
     RequestState,
     TokenType,
     Usage,
+    abandoned_usage,
 )
 
 
@@ -55,3 +56,9 @@ def test_what_is_measured_stays_as_it_is() -> None:
     assert measurement.raw == b""
     with pytest.raises(AttributeError):
         measurement.state = RequestState.FAILED  # type: ignore[misc]
+
+
+def test_what_is_abandoned_has_the_input_of_its_length_where_it_names_a_model() -> None:
+    assert abandoned_usage("gpt-4o", 5).tokens == 2
+    assert abandoned_usage("gpt-4o", 0).quantities == ()
+    assert abandoned_usage("", 100_000_000).quantities == ()

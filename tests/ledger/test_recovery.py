@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from proxy.core.usage import ABANDONED_NOTE
 from proxy.ledger.locks import worker_path
-from proxy.ledger.recovery import ABANDONED_NOTE, estimate
 from proxy.ledger.sqlite import SqliteLedger
 from tests.ledger.calls import Caller, assert_sums_equal_events, database, make_key, states
 
@@ -148,9 +148,3 @@ async def test_two_processes_write_side_by_side(path: Path) -> None:
         assert db.execute("SELECT count(*) FROM events").fetchone() == (2000,)
         assert db.execute("SELECT count(*) FROM series").fetchone() == (2,)
     assert_sums_equal_events(path)
-
-
-def test_the_estimate_is_of_calls_that_name_a_model() -> None:
-    assert estimate("gpt-4o", 5).tokens == 2
-    assert estimate("gpt-4o", 0).quantities == ()
-    assert estimate("", 100_000_000).quantities == ()
