@@ -16,6 +16,7 @@ What is written:
 ``writer``        group commit; ``batch``: what waits for it;
 ``transactions``  one lock, one transaction, one commit;
 ``booking``       openings, settlements, events and sums; ``appending``: while a request runs;
+``settlements``   the settlement of a request that is at hand;
 ``statements``    the statements of the hot path;
 ``identities``    whose request it is;
 ``series``        the dimensions of a sum, interned; ``slots``: the times that sums are kept by;

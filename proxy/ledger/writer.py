@@ -20,6 +20,7 @@ from proxy.ledger.batch import Batch, Change
 from proxy.ledger.connection import LedgerConnection
 from proxy.ledger.faults import PASSING, fault_name, unavailable
 from proxy.ledger.port import Admission, OpenCall, Refusal, Settlement
+from proxy.ledger.settlements import settlement_of
 from proxy.ledger.transactions import Transactions
 
 _LOG = logging.getLogger(__name__)
@@ -277,20 +278,8 @@ class GroupWriter:
     def _withdraw(self, call: OpenCall) -> None:
         """Settle a request that was admitted when nobody waited for it any more."""
         usage = Usage(quantities=(), notes=(WITHDRAWN,))
-        settlement = Settlement(
-            request_id=call.id,
-            opened_at_us=call.opened_at_us,
-            settled_at_us=call.opened_at_us,
-            key=call.key,
-            key_digest=call.key_digest,
-            key_prefix=call.key_prefix,
-            model_requested=call.model,
-            model="",
-            service_tier="",
-            context_class="",
-            upstream_status=None,
-            measurement=Measurement(state=RequestState.FAILED, usage=usage),
-        )
+        measurement = Measurement(state=RequestState.FAILED, usage=usage)
+        settlement = settlement_of(call, measurement, call.opened_at_us)
         self._pending.settles.items.append(settlement)
         self._pending.settles.futures.append(self._loop.create_future())
 

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from proxy.core.allowances import Allowance
+from proxy.core.prices import DEFAULT_TIER
 from proxy.core.reservations import FREE, Bounds
 from proxy.core.subscriptions import ApiKey
 from proxy.core.usage import Measurement, RequestState, abandoned_usage
@@ -15,6 +16,7 @@ from proxy.errors import LedgerUnavailableError, ProxyError, UpstreamClosedError
 from proxy.http.exchange import Exchange
 from proxy.http.upstream import UpstreamConnection
 from proxy.ledger.port import Ledger, OpenCall, Refusal, Settlement
+from proxy.ledger.settlements import settlement_of
 from proxy.metering.asking import FirstWord
 from proxy.metering.classifying import Classifier
 from proxy.metering.estimator import Estimator
@@ -316,19 +318,14 @@ class Caller:
         """Write what the ledger is to know of a call's end, or of a part of its usage."""
         usage = measurement.usage
         model = usage.model or call.model
-        return Settlement(
-            request_id=call.id,
-            opened_at_us=call.opened_at_us,
-            settled_at_us=self._clock_us(),
-            key=call.key,
-            key_digest=call.key_digest,
-            key_prefix=call.key_prefix,
-            model_requested=call.model,
+        return settlement_of(
+            call,
+            measurement,
+            self._clock_us(),
             model=model,
-            service_tier=usage.service_tier or "default",
+            service_tier=usage.service_tier or DEFAULT_TIER,
             context_class=self.classifier.context_class(model, call.model, usage.input_tokens),
             upstream_status=status,
-            measurement=measurement,
         )
 
 

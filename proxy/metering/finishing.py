@@ -8,9 +8,10 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from proxy.core.subscriptions import ApiKey
+from proxy.core.prices import DEFAULT_TIER
 from proxy.core.usage import Measurement, RequestState, Usage
 from proxy.ledger.port import DeferredObject, DeferredRequest, Settlement
+from proxy.ledger.settlements import Opened, settlement_of
 from proxy.metering.batch_outcome import common_class, measure_lines
 from proxy.metering.classifying import Classifier
 from proxy.metering.deferral import measure_lost, measure_seen, needs_count
@@ -21,17 +22,6 @@ from proxy.wire.deferred import Seen
 from proxy.wire.endpoints import Endpoint, Metering
 
 _OK = 200
-
-
-class Carried(Protocol):
-    """What must be known of a running call to keep that it is deferred."""
-
-    id: int
-    opened_at_us: int
-    key: ApiKey | None
-    key_digest: bytes | None
-    key_prefix: str
-    model: str
 
 
 class Requested(Protocol):
@@ -134,31 +124,24 @@ class Finisher:
             key_prefix=request.key_prefix,
             model_requested=request.model_requested,
             model=model,
-            service_tier=usage.service_tier or "default",
+            service_tier=usage.service_tier or DEFAULT_TIER,
             context_class=context_class,
             upstream_status=_OK,
             measurement=measurement,
         )
 
-    async def defer(self, call: Carried, made: DeferredObject, status: int) -> None:
+    async def defer(self, call: Opened, made: DeferredObject, status: int) -> None:
         """Keep that a running call made an object, before its answer is at its end."""
-        await self._settler.settle(
-            Settlement(
-                request_id=call.id,
-                opened_at_us=call.opened_at_us,
-                settled_at_us=self._clock_us(),
-                key=call.key,
-                key_digest=call.key_digest,
-                key_prefix=call.key_prefix,
-                model_requested=call.model,
-                model=call.model,
-                service_tier="default",
-                context_class="",
-                upstream_status=status,
-                measurement=deferred(None, None),
-                object=made,
-            )
+        settlement = settlement_of(
+            call,
+            deferred(None, None),
+            self._clock_us(),
+            model=call.model,
+            service_tier=DEFAULT_TIER,
+            upstream_status=status,
         )
+        settlement.object = made
+        await self._settler.settle(settlement)
 
 
 def deferred(model: str | None, service_tier: str | None) -> Measurement:

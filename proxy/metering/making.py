@@ -6,7 +6,8 @@ from collections.abc import Callable
 from proxy.core.usage import Measurement
 from proxy.errors import LedgerUnavailableError
 from proxy.ledger.port import DeferredObject
-from proxy.metering.finishing import Carried, Finisher, deferred
+from proxy.ledger.settlements import Opened
+from proxy.metering.finishing import Finisher, deferred
 from proxy.metering.outcome import Outcome, succeeded
 from proxy.metering.polling import Polls
 from proxy.metering.upstreams import Upstream
@@ -55,7 +56,7 @@ class Making:
         self._announced: asyncio.Task[None] | None = None
 
     def attend(
-        self, call: Carried, head: AnswerHead, meter: AnswerMeter, usage: UsageReader | None
+        self, call: Opened, head: AnswerHead, meter: AnswerMeter, usage: UsageReader | None
     ) -> AnswerMeter:
         """Keep the object as soon as its id is known, where the answer is a stream."""
         self._usage = usage
@@ -94,13 +95,13 @@ class Making:
             return None
         return DeferredObject(upstream=self.upstream.name, id=usage.object_id or "")
 
-    def _announce(self, call: Carried, status: int) -> None:
+    def _announce(self, call: Opened, status: int) -> None:
         made = self._made()
         if made is not None:
             loop = asyncio.get_running_loop()
             self._announced = loop.create_task(self._keep(call, made, status))
 
-    async def _keep(self, call: Carried, made: DeferredObject, status: int) -> None:
+    async def _keep(self, call: Opened, made: DeferredObject, status: int) -> None:
         """Keep it early. Where that fails, its settlement at the answer's end keeps it."""
         try:
             await self._finisher.defer(call, made, status)

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from proxy.core.usage import Measurement
 from proxy.ledger.port import DeferredObject
-from proxy.metering.finishing import Carried
+from proxy.ledger.settlements import Opened
 from proxy.metering.outcome import Outcome
 from proxy.metering.upstreams import Upstream
 from proxy.wire.answer import AnswerMeter
@@ -19,7 +19,7 @@ class Deferral(Protocol):
     """Where the object is."""
 
     def attend(
-        self, call: Carried, head: AnswerHead, meter: AnswerMeter, usage: UsageReader | None
+        self, call: Opened, head: AnswerHead, meter: AnswerMeter, usage: UsageReader | None
     ) -> AnswerMeter:
         """Take part in the reading of an answer that begins; return the meter to use."""
 
@@ -40,7 +40,7 @@ class Naming:
         self.upstream = upstream
 
     def attend(
-        self, call: Carried, head: AnswerHead, meter: AnswerMeter, usage: UsageReader | None
+        self, call: Opened, head: AnswerHead, meter: AnswerMeter, usage: UsageReader | None
     ) -> AnswerMeter:
         """Leave the meter as it is."""
         del call, head, usage

@@ -4,7 +4,8 @@ The request that made the object is settled before this client has the whole ans
 """
 
 from proxy.ledger.port import DeferredObject, DeferredRequest
-from proxy.metering.finishing import Carried, Finisher
+from proxy.ledger.settlements import Opened
+from proxy.metering.finishing import Finisher
 from proxy.metering.making import asking_headers
 from proxy.metering.objects import Naming
 from proxy.metering.polling import Polls
@@ -43,7 +44,7 @@ class Showing(Naming):
         self._answers = self._batch if endpoint is BATCHES else AnswerReader()
 
     def attend(
-        self, call: Carried, head: AnswerHead, meter: AnswerMeter, usage: UsageReader | None
+        self, call: Opened, head: AnswerHead, meter: AnswerMeter, usage: UsageReader | None
     ) -> AnswerMeter:
         """Read the answer as one of what made the object."""
         del call, usage
