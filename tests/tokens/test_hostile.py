@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from proxy.tokens import Estimate, estimate_input, estimate_output
 from proxy.wire.answers import AnswerChoice, AnswerReader, AnswerText
+from tests.tokens.bounded import chat, check_is_counted_in_bounds
 
 ENDPOINTS = ["chat.completions", "completions", "responses", "embeddings", "messages", "other"]
 MODELS = [
@@ -26,10 +27,6 @@ MODELS = [
 ]
 
 
-def chat(content: object) -> bytes:
-    return json.dumps({"messages": [{"role": "user", "content": content}]}).encode()
-
-
 @pytest.mark.parametrize(
     ("text", "least", "most"),
     [
@@ -42,11 +39,7 @@ def chat(content: object) -> bytes:
     ids=["spaces", "newlines", "letters", "characters", "emoji"],
 )
 def test_case_19_long_text_is_counted_in_bounds(text: str, least: int, most: int) -> None:
-    found = estimate_input("chat.completions", chat(text), "gpt-4o")
-    assert least < found.tokens < most
-    answer = AnswerText(choices=[AnswerChoice(content=text)])
-    found = estimate_output("chat.completions", {}, answer, "gpt-4o", "openai")
-    assert least < found.tokens < most
+    check_is_counted_in_bounds(text, least, most)
 
 
 def test_a_huge_picture_is_read_by_its_head() -> None:
