@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from proxy.billing import upkeep as billing_upkeep
 from proxy.billing.repricing import reprice
 from proxy.billing.upkeep import BillingUpkeep
 from proxy.core.times import from_us, to_us
 from proxy.errors import PricingError
 from proxy.ledger.sqlite import SqliteLedger
 from proxy.pricing import parse
+from tests.ledger.calls import settlement, usage
 from tests.periods.office import GRACE_S, PRICES, Office, at
+
+PATIENCE_S = 20.0
 
 
 def upkeep(office: Office, path: Path) -> BillingUpkeep:
@@ -75,7 +79,10 @@ async def test_without_prices_there_is_no_start(tmp_path: Path) -> None:
 
 
 async def test_what_is_due_is_closed_by_who_leads(
-    office: Office, path: Path, caplog: pytest.LogCaptureFixture
+    office: Office,
+    path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caplog.set_level(logging.INFO, "weighbridge")
     key = await office.customer()
@@ -88,9 +95,14 @@ async def test_what_is_due_is_closed_by_who_leads(
     office.clock.us = to_us(at("2026-12-02"))
     assert not await chores.close_due()
     assert "1 requests that were accepted before its end still run" in caplog.text
-    assert running.id
+    monkeypatch.setattr(billing_upkeep, "CLOSE_EVERY_S", 0.01)
     task = asyncio.create_task(chores.close())
     await asyncio.sleep(0.05)
+    assert "WB-2026-000002" not in caplog.text
+    assert await office.ledger.settle(settlement(running, usage(input=1_000_000)))
+    async with asyncio.timeout(PATIENCE_S):
+        while "acme through 2026-12-01T00:00:00Z: WB-2026-000002, USD 2.50" not in caplog.text:
+            await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

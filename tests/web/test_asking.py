@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections import Counter
 
 import pytest
@@ -18,7 +19,7 @@ from proxy.demo.scripted import (
 from tests.e2e.conftest import StartProxy
 from tests.e2e.raw_http import Client, ask, request
 from tests.e2e.scripted_thread import ScriptedThread
-from tests.proxy_process import ProxyProcess
+from tests.proxy_process import PATIENCE_S, ProxyProcess, until
 from tests.web.answers import JSON, as_events, as_json, kept
 
 CHAT = "/v1/chat/completions"
@@ -136,11 +137,12 @@ def test_a_refusal_that_breaks_off(scripted: ScriptedThread, proxy: ProxyProcess
 
 
 def test_a_client_that_leaves_meanwhile(scripted: ScriptedThread, proxy: ProxyProcess) -> None:
-    refused = asyncio.Event()
+    left, refused = threading.Event(), threading.Event()
 
     async def respond(received: Received, reply: Reply) -> None:
         if "stream_options" in received.json():
-            await asyncio.sleep(0.3)
+            await asyncio.to_thread(left.wait, PATIENCE_S)
+            await asyncio.sleep(0.3)  # the proxy has seen it by then
             await reply.send(as_json(AZURE, 400))
             refused.set()
         else:
@@ -150,8 +152,12 @@ def test_a_client_that_leaves_meanwhile(scripted: ScriptedThread, proxy: ProxyPr
     before = len(proxy.requests())
     with Client(proxy.port) as client:
         client.send(request(CHAT, key="sk-a", body=body("leaving")))
+        until(lambda: scripted.received)
+    left.set()
+    assert refused.wait(PATIENCE_S)
     rows = proxy.settled(before + 1)
-    assert rows[-1]["state"] in {"exact", "failed"}
+    assert rows[-1]["state"] == "exact"  # it is drained: what the second asking says is billed
+    assert len(scripted.received) == 2
 
 
 def test_include_usage_false_does_not_escape(scripted: ScriptedThread, proxy: ProxyProcess) -> None:
