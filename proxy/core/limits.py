@@ -45,7 +45,10 @@ class Window(StrEnum):
 
 
 class Spend(NamedTuple):
-    """What is spent and reserved in one window, ``[start_us, end_us)`` of Unix time."""
+    """What is spent and reserved in one window, ``[start_us, end_us)`` of Unix time.
+
+    The order of members matters: the hot path takes it apart by position.
+    """
 
     window: Window
     start_us: int
@@ -58,7 +61,8 @@ class LimitState(NamedTuple):
     """Where an owner stands. ``overruns`` counts settlements above their reservation.
 
     The levels are what was taken from the buckets, as the time it takes to come back, as of
-    ``levels_at_us``.
+    ``levels_at_us``. The order of members matters: the hot path slices it, and the ledger's rows
+    are written from it.
     """
 
     spends: tuple[Spend, ...] = ()
@@ -77,7 +81,7 @@ class Need(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What the state holds for a request until it settles."""
+    """What the state holds for a request until it settles; taken apart by position."""
 
     opened_at_us: int
     amount: Decimal | None

@@ -55,6 +55,9 @@ class Bounds(NamedTuple):
     those that the upstream runs itself; None: any number. ``media`` and ``long_cache``: kinds of
     tokens other than plain text, or that are cached for long, may be used. ``prompts``: how many
     texts there are at most that each have a context window of their own.
+
+    The order of members matters: it is made by position, and requests are alike where all but the
+    first two members are.
     """
 
     body_bytes: int = 0
