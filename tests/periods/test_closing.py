@@ -13,11 +13,11 @@ from proxy.billing.rated import usage_now
 from proxy.core.money import total
 from proxy.core.periods import Period
 from proxy.core.rating import rate, windows
+from proxy.core.times import to_us
 from proxy.core.usage import RequestState
 from proxy.errors import ConflictError, NotFoundError
 from proxy.ledger.periods import Closing
 from proxy.ledger.port import DeferredObject
-from proxy.ledger.rows import to_us
 from proxy.ledger.sqlite import SqliteLedger
 from tests.ledger.calls import assert_sums_equal_events, settlement, usage
 from tests.periods.office import PRICES, Office, at

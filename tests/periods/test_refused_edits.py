@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from proxy.billing.upkeep import BillingUpkeep
-from proxy.ledger.rows import from_us
+from proxy.core.times import from_us
 from proxy.ledger.sqlite import SqliteLedger
 from tests.periods.office import GRACE_S, PRICES, Office
 

@@ -16,9 +16,9 @@ from proxy.billing.rated import usage_now
 from proxy.billing.spans import moment_of, next_to_close, period_at
 from proxy.core.book import PriceBook
 from proxy.core.subscriptions import Customer, Subscription, key_digest
+from proxy.core.times import to_us
 from proxy.errors import BadRequestError
 from proxy.ledger.periods import Activity
-from proxy.ledger.rows import to_us
 from proxy.pricing import parse
 from tests.ledger.calls import assert_sums_equal_events
 from tests.periods.office import PRICES, Office, at, open_office
