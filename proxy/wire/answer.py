@@ -18,6 +18,9 @@ from proxy.wire.usage import UsageReader, is_injected_usage_chunk, is_running_us
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """The largest answer body that is kept to be read for usage."""
 
+END_BYTES: Final = 64 * 1024
+"""How much is kept of a larger one: usage is mostly its last member."""
+
 MAX_WAITING: Final = 128
 """So many finish chunks wait in a row: as many as OpenAI gives choices."""
 
@@ -66,7 +69,7 @@ class PassMeter:
 
 
 class BodyMeter:
-    """A whole JSON answer: read at its end, from a decoded copy."""
+    """A whole JSON answer: read at its end, from a decoded copy; of one too long, the end alone."""
 
     completed = False
     waits = False
@@ -82,16 +85,28 @@ class BodyMeter:
         """Let it pass, and keep a copy."""
         plain = data if self._decoder is None else self._decoder.feed(data)
         self._room -= len(plain)
-        if self._room >= 0:
-            self._pieces.append(plain)
-        else:
-            self._pieces.clear()
+        self._pieces.append(plain)
+        if self._room < 0:
+            self._keep_the_end()
         return data
+
+    def _keep_the_end(self) -> None:
+        kept: list[bytes] = []
+        missing = END_BYTES
+        while self._pieces and missing > 0:
+            kept.append(self._pieces.pop())
+            missing -= len(kept[-1])
+        kept.reverse()
+        self._pieces = [b"".join(kept)[-END_BYTES:]]
 
     def finish(self) -> None:
         """Read the usage; the text only if there is none."""
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
+        if self._room < 0:
+            self._usage.ending(body)
+            self._answers.cut()
+            return
         self._usage.json(body)
         if self._usage.usage() is None:
             self._answers.json(body)

@@ -140,6 +140,10 @@ class AnswerReader:
         elif payload.content is not None:
             self._whole(payload.content, payload.stop_reason)
 
+    def cut(self) -> None:
+        """Take note of an answer that is too long to be read."""
+        self._notes.add(TRUNCATED)
+
     def answer(self) -> AnswerText:
         """Give what has come so far."""
         choices = [self._choices[index].choice() for index in sorted(self._choices)]

@@ -8,12 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.core.usage import RequestState
+from proxy.metering.outcome import Outcome, measure
 from proxy.wire import answer
 from proxy.wire.answer import BodyMeter, PassMeter, StreamMeter
-from proxy.wire.answers import AnswerReader
+from proxy.wire.answers import TRUNCATED, AnswerReader
 from proxy.wire.decoding import Decoder, decoder_for
-from proxy.wire.endpoints import CHAT_COMPLETIONS, MESSAGES, RESPONSES, Endpoint
-from proxy.wire.usage import RequestShape, UsageReader
+from proxy.wire.endpoints import (
+    CHAT_COMPLETIONS,
+    MESSAGES,
+    RESPONSES,
+    Endpoint,
+    endpoint_for,
+)
+from proxy.wire.usage import RequestShape, UsageReader, notes
 from tests.wire.streams import DIALECTS, DONE, Dialect, cross, cut, halves
 
 named = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
@@ -285,12 +293,64 @@ def test_a_body_that_makes_no_sense_passes(data: bytes) -> None:
     assert text(answers) == ""
 
 
-def test_a_body_over_the_bound_passes_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_body_over_the_bound_the_end_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer, "MAX_BODY_BYTES", 100)
+    monkeypatch.setattr(answer, "END_BYTES", 60)
+    body = b'{"model":"m","choices":["' + b"x" * 300 + b'"],' + BODY[BODY.index(b'"usage"') :]
+    for size in (1, 7, 59, 60, 61, 400):
+        meter, usage, answers = body_meter(None)
+        pieces = [body[at : at + size] for at in range(0, len(body), size)]
+        assert b"".join(meter.feed(piece) for piece in pieces) == body
+        assert sum(map(len, meter._pieces)) == 60
+        meter.finish()
+        found = usage.usage()
+        assert found is not None
+        assert (found.tokens, found.notes) == (3, (notes.END_READ,))
+        assert (text(answers), answers.answer().notes) == ("", (TRUNCATED,))
+
+
+def test_of_a_body_over_the_bound_the_end_may_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answer, "MAX_BODY_BYTES", len(BODY) - 1)
+    monkeypatch.setattr(answer, "END_BYTES", 20)
     meter, usage, _ = body_meter(None)
     assert meter.feed(BODY[:50]) + meter.feed(BODY[50:]) + meter.feed(b" ") == BODY + b" "
     meter.finish()
     assert usage.usage() is None
+
+
+IMAGES = endpoint_for("POST", "/v1/images/generations")
+LONG = b'{"created":1,"data":[' + b",".join([b'{"b64_json":"%b"}' % (b"A" * 300)] * 3)
+IMAGES_USAGE = b'"usage":{"input_tokens":5,"output_tokens":30,"total_tokens":35}}'
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "counted", "noted"),
+    [
+        (b"]," + IMAGES_USAGE, RequestState.EXACT, {"input": 5, "output_image": 30}, "END_READ"),
+        (b"]}", RequestState.ESTIMATED, {"standard/1024x1024": 3}, "NOT_READ"),
+    ],
+)
+def test_images_too_large_to_be_kept_are_not_counted_as_if_they_had_been_read(
+    monkeypatch: pytest.MonkeyPatch,
+    end: bytes,
+    state: RequestState,
+    counted: dict[str, int],
+    noted: str,
+) -> None:
+    monkeypatch.setattr(answer, "MAX_BODY_BYTES", 500)
+    assert IMAGES is not None
+    usage = UsageReader(IMAGES, RequestShape(model="gpt-image-2", n=3))
+    meter = BodyMeter(usage, AnswerReader(), None)
+    meter.feed(LONG + end)
+    meter.finish()
+    found = usage.usage()
+    outcome = Outcome(
+        status=200, completed=True, ended=None, metered=True, reported=found, estimable=False
+    )
+    assert found is not None
+    assert {q.type: q.quantity for q in found.quantities} == counted
+    assert found.notes == (getattr(notes, noted),)
+    assert measure(outcome, None).state is state
 
 
 def test_a_bomb_passes_unread() -> None:

@@ -22,18 +22,24 @@ _IN_TOKENS: Final = Metering.TOKENS
 
 @dataclass(slots=True)
 class Answer:
-    """What an answer said: its usage's ``members`` (none: ``{}``), and its own ``envelope``."""
+    """What an answer said: its usage's ``members`` (none: ``{}``), and its own ``envelope``.
+
+    ``cut``: only its end could be read.
+    """
 
     members: Mapping[str, object]
     envelope: Envelope | None
     model: str | None
     service_tier: str | None
     succeeded: bool
+    cut: bool = False
 
 
 def assemble(endpoint: Endpoint, request: RequestShape, answer: Answer) -> Usage | None:
     """Put an answer's usage together; None if it reports none and nothing can be measured."""
     flaws: dict[str, None] = {}
+    if answer.cut:
+        flaws[notes.END_READ if answer.members else notes.NOT_READ] = None
     split = split_tokens(answer.members, flaws, endpoint.input_modality, endpoint.output_modality)
     quantities = [
         Quantity(metric=_TOKENS, type=kind, quantity=number)

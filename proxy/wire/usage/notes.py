@@ -22,6 +22,8 @@ CACHED_MODALITY: Final = "assumed: cached tokens are text before image before au
 OTHER_MODELS: Final = "added: calls of other models inside the answer"
 TOKENS_NOT_REPORTED: Final = "not reported: tokens; counted from the request"
 SECONDS_NOT_REPORTED: Final = "not reported: seconds; measured from the request's audio"
+END_READ: Final = "too long to be read: only the answer's end was"
+NOT_READ: Final = "too long to be read: counted from the request"
 
-MEASURED_BY_US: Final = frozenset({TOKENS_NOT_REPORTED, SECONDS_NOT_REPORTED})
+MEASURED_BY_US: Final = frozenset({TOKENS_NOT_REPORTED, SECONDS_NOT_REPORTED, NOT_READ})
 """With one of these, a usage is our own measurement, and no provider's report."""

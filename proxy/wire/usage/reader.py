@@ -53,6 +53,7 @@ class UsageReader:
 
     __slots__ = (
         "_answer",
+        "_cut",
         "_endpoint",
         "_introductions",
         "_merged",
@@ -72,6 +73,7 @@ class UsageReader:
         self._raw = b""
         self._merged: dict[str, object] = {}
         self._answer: Envelope | None = None
+        self._cut = False
         self._introductions = _INTRODUCTIONS
         self._result: tuple[bool, Usage | None] | None = None
         self.saw_error = False
@@ -85,6 +87,11 @@ class UsageReader:
         envelope = read_envelope(body)
         if envelope is not None:
             self._take(envelope)
+
+    def ending(self, data: bytes) -> None:
+        """Take the last bytes of an answer that is too long to be read: usage may be in them."""
+        self._cut = True
+        self.json(data)
 
     def event(self, data: bytes, name: bytes = b"") -> None:
         """Take the data of one event; almost all of them are passed over without decoding."""
@@ -167,6 +174,7 @@ class UsageReader:
             and not is_given(answer.svg_usage)
             and not is_given(answer.tool_usage)
             and not self._request.is_batch
+            and not self._cut
             and "-search-" not in (self.model or self._request.model)
         )
 
@@ -189,6 +197,7 @@ class UsageReader:
                 model=self.model,
                 service_tier=_BATCH_TIER if batch or self._request.is_batch else self.service_tier,
                 succeeded=succeeded and not self.saw_error,
+                cut=self._cut,
             ),
         )
 
