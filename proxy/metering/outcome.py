@@ -153,23 +153,42 @@ def from_estimate(estimated: Estimated, model: str | None, service_tier: str | N
 
 
 def _at_least(reported: Usage, estimated: Estimated) -> Usage:
-    """Raise the reported output to what was delivered, if that is more.
+    """Raise the reported usage to what was sent and delivered, if that is more.
 
-    What a tool wrote that is a model itself is no part of it.
+    Any input that is reported is believed. None at all, in an answer that broke off, is what some
+    upstreams begin with (a ``message_start`` of zeros) before they say how much it was.
     """
-    written = [q for q in reported.quantities if q.type in OUTPUT_TYPES and q.model is None]
-    missing = estimated.output_tokens - sum(q.quantity for q in written)
-    if missing <= 0:
+    inputs: tuple[Quantity, ...] = ()
+    if not reported.input_tokens and estimated.input_tokens:
+        inputs = (_tokens(TokenType.INPUT, estimated.input_tokens),)
+    quantities = _raised(reported.quantities, estimated.output_tokens)
+    if not inputs and quantities is reported.quantities:
         return reported
-    texts = [q for q in written if q.type == TokenType.OUTPUT]
-    own = sum(q.quantity for q in texts)
-    others = tuple(q for q in reported.quantities if q not in texts)
-    raised = Quantity(metric=Metric.TOKENS, type=TokenType.OUTPUT, quantity=own + missing)
+    input_noted = ("input_estimated",) if inputs else ()
+    output_noted = () if quantities is reported.quantities else ("output_estimated",)
     return Usage(
-        quantities=(*others, raised),
-        input_tokens=reported.input_tokens,
+        quantities=(*inputs, *quantities),
+        input_tokens=reported.input_tokens or estimated.input_tokens,
         reasoning_tokens=reported.reasoning_tokens,
         model=reported.model,
         service_tier=reported.service_tier,
-        notes=(*reported.notes, "output_estimated", *estimated.notes),
+        notes=(*reported.notes, *input_noted, *output_noted, *estimated.notes),
     )
+
+
+def _raised(reported: tuple[Quantity, ...], output_tokens: int) -> tuple[Quantity, ...]:
+    """Raise the output to what was delivered; the same quantities where that is no more.
+
+    What a tool wrote that is a model itself is no part of it.
+    """
+    written = [q for q in reported if q.type in OUTPUT_TYPES and q.model is None]
+    missing = output_tokens - sum(q.quantity for q in written)
+    if missing <= 0:
+        return reported
+    texts = [q for q in written if q.type == TokenType.OUTPUT]
+    others = tuple(q for q in reported if q not in texts)
+    return (*others, _tokens(TokenType.OUTPUT, missing + sum(q.quantity for q in texts)))
+
+
+def _tokens(kind: TokenType, number: int) -> Quantity:
+    return Quantity(metric=Metric.TOKENS, type=kind, quantity=number)

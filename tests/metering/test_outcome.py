@@ -194,16 +194,42 @@ def test_what_a_tools_own_model_wrote_is_kept_apart() -> None:
     }
 
 
+def counted(usage: Usage) -> dict[str, int]:
+    return {q.type: q.quantity for q in usage.quantities}
+
+
+def test_a_broken_answer_that_began_with_zeros_has_its_input_counted() -> None:
+    skeleton = Usage(quantities=(), model="m", service_tier="flex", notes=("seen",))
+    seen = outcome(completed=False, ended=Ended.UPSTREAM_BROKE, reported=skeleton)
+    usage = measure(seen, ESTIMATED).usage
+    assert (counted(usage), usage.input_tokens) == ({"input": 8, "output": 2}, 8)
+    assert usage.notes == ("seen", "input_estimated", "output_estimated", "vocabulary_assumed")
+    assert (usage.model, usage.service_tier) == ("m", "flex")
+
+
+def test_a_broken_answer_without_a_word_has_its_input_counted() -> None:
+    seen = outcome(completed=False, ended=Ended.UPSTREAM_BROKE, reported=Usage(quantities=()))
+    usage = measure(seen, Estimated(input_tokens=8, output_tokens=0)).usage
+    assert (counted(usage), usage.notes) == ({"input": 8}, ("input_estimated",))
+
+
+def test_zeros_that_a_whole_answer_reports_stay() -> None:
+    usage = measure(outcome(reported=Usage(quantities=())), ESTIMATED).usage
+    assert (counted(usage), usage.notes) == ({}, ())
+
+
 amounts = st.dictionaries(st.sampled_from(list(TokenType)), st.integers(1, 100))
 
 
 @given(amounts=amounts, output=st.integers(0, 300))
 def test_raising_never_takes_anything_away(amounts: dict[TokenType, int], output: int) -> None:
+    given_before = sum(n for kind, n in amounts.items() if not kind.startswith("output"))
     reported = Usage(
         quantities=tuple(
             Quantity(metric=Metric.TOKENS, type=kind, quantity=quantity)
             for kind, quantity in amounts.items()
-        )
+        ),
+        input_tokens=given_before,
     )
     estimated = Estimated(input_tokens=10_000, output_tokens=output)
     usage = measure(outcome(completed=False, reported=reported), estimated).usage
@@ -214,4 +240,7 @@ def test_raising_never_takes_anything_away(amounts: dict[TokenType, int], output
     assert after == max(before, output)
     for kind, quantity in amounts.items():
         assert raised[kind] >= quantity
-    assert set(raised) <= set(amounts) | {TokenType.OUTPUT}
+    given_after = sum(n for kind, n in raised.items() if not kind.startswith("output"))
+    assert given_after == usage.input_tokens == (given_before or 10_000)
+    unheard_of = set(raised) - set(amounts)
+    assert unheard_of <= {TokenType.OUTPUT} | (set() if given_before else {TokenType.INPUT})
