@@ -9,7 +9,7 @@ from proxy.core.usage import (
     input_by_length,
     tokens_by_length,
 )
-from proxy.metering.outcome import Estimated, from_estimate
+from proxy.metering.outcome import Estimated, from_estimate, measure_failed
 from proxy.wire.deferred import FAILED, WHOLE, Seen
 from proxy.wire.endpoints import Endpoint, Metering
 
@@ -35,11 +35,11 @@ def measure_seen(seen: Seen, counted: Estimated | None, body_bytes: int) -> Meas
     if seen.usage is not None:
         usage = replace(seen.usage, notes=(*seen.usage.notes, *notes))
         return Measurement(state=RequestState.EXACT, usage=usage, raw=seen.raw)
-    if seen.status == FAILED or counted is None:
-        state = RequestState.FAILED if seen.status == FAILED else RequestState.PARTIAL
-        said = notes if seen.status == FAILED else (*notes, NOT_REPORTED)
-        usage = Usage(quantities=(), model=seen.model, notes=said)
-        return Measurement(state=state, usage=usage)
+    if seen.status == FAILED:
+        return measure_failed(seen.model)
+    if counted is None:
+        usage = Usage(quantities=(), model=seen.model, notes=(*notes, NOT_REPORTED))
+        return Measurement(state=RequestState.PARTIAL, usage=usage)
     whole = seen.status in WHOLE
     counted = Estimated(
         input_tokens=tokens_by_length(body_bytes),

@@ -15,6 +15,7 @@ from proxy.core.usage import (
     TokenType,
     Usage,
 )
+from proxy.wire.deferred import FAILED
 from proxy.wire.usage.notes import MEASURED_BY_US
 
 
@@ -34,7 +35,8 @@ class Outcome(msgspec.Struct, kw_only=True, gc=False):
     ``status`` is None where no answer came. ``sent``: the request went up whole. ``completed``:
     the completing event was seen, or the body was whole. ``saw_error``: an error came inside of
     a 2xx answer. ``metered``: the endpoint has usage at all; ``estimable``: in tokens, which we
-    can count. ``model`` and ``service_tier`` are the answer's, where it names them.
+    can count. ``failed``: the answer is a response or a run that says of itself that it failed.
+    ``model`` and ``service_tier`` are the answer's, where it names them.
     """
 
     status: int | None
@@ -44,6 +46,7 @@ class Outcome(msgspec.Struct, kw_only=True, gc=False):
     reported: Usage | None = None
     raw: bytes = b""
     saw_error: bool = False
+    failed: bool = False
     estimable: bool = True
     sent: bool = False
     model: str | None = None
@@ -71,7 +74,7 @@ def needs_estimate(outcome: Outcome) -> bool:
     """Whether our own count is needed: usage is missing, or the answer broke off before its end."""
     if not outcome.metered or not outcome.estimable or not succeeded(outcome):
         return False
-    return outcome.reported is None or not outcome.completed
+    return not outcome.failed if outcome.reported is None else not outcome.completed
 
 
 def measure(outcome: Outcome, estimated: Estimated | None) -> Measurement:
@@ -86,7 +89,7 @@ def measure(outcome: Outcome, estimated: Estimated | None) -> Measurement:
         return _measurement(RequestState.FAILED, _nothing(outcome), outcome)
     if not outcome.metered:
         return _measurement(RequestState.EXACT, NOT_METERED, outcome)
-    if not outcome.estimable:
+    if not outcome.estimable or (outcome.failed and outcome.reported is None):
         return _unreported(outcome)
     if estimated is None:
         msg = "this outcome needs an estimate"
@@ -98,6 +101,12 @@ def measure(outcome: Outcome, estimated: Estimated | None) -> Measurement:
     state = RequestState.ESTIMATED if whole else RequestState.PARTIAL
     usage = from_estimate(estimated, outcome.model, outcome.service_tier)
     return _measurement(state, usage, outcome)
+
+
+def measure_failed(model: str | None) -> Measurement:
+    """Bill nothing for what failed and reports no usage, whichever way it was asked for."""
+    usage = Usage(quantities=(), model=model, notes=(FAILED,))
+    return Measurement(state=RequestState.FAILED, usage=usage)
 
 
 def succeeded(outcome: Outcome) -> bool:
@@ -118,7 +127,9 @@ def _source(reported: Usage) -> RequestState:
 
 
 def _unreported(outcome: Outcome) -> Measurement:
-    """Take what there is of usage in images, seconds or characters: they can't be estimated."""
+    """Take what there is where nothing is counted: of what failed, of images, seconds and such."""
+    if outcome.failed and outcome.reported is None:
+        return measure_failed(outcome.model)
     state = RequestState.ESTIMATED if outcome.completed else RequestState.PARTIAL
     nothing = Usage(quantities=(), model=outcome.model, notes=("not reported",))
     return _measurement(state, outcome.reported or nothing, outcome)

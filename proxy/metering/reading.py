@@ -9,6 +9,7 @@ from proxy.metering.relay import Relay
 from proxy.wire.answer import AnswerMeter, BodyMeter, PassMeter, StreamMeter
 from proxy.wire.answers import AnswerReader, AnswerText
 from proxy.wire.decoding import decoder_for, is_encoded
+from proxy.wire.deferred import FAILED
 from proxy.wire.headers import AnswerHead, Headers, downward
 from proxy.wire.limit_headers import with_limits
 from proxy.wire.usage import UsageReader
@@ -77,6 +78,8 @@ class Reading:
             outcome.reported = usage.usage(succeeded=succeeded(outcome))
             outcome.raw = usage.raw()
             outcome.saw_error = usage.saw_error
+            if call.deferral is not None:
+                outcome.failed = usage.status == FAILED
             outcome.model = usage.model
             outcome.service_tier = usage.service_tier
         return outcome

@@ -148,6 +148,19 @@ def test_an_error_that_carries_usage_is_billed_for_it() -> None:
     assert (measurement.state, measurement.usage) == (RequestState.EXACT, REPORTED)
 
 
+@pytest.mark.parametrize("completed", [True, False])
+def test_a_response_that_failed_bills_what_it_reports_and_nothing_else(completed: bool) -> None:
+    seen = outcome(reported=None, saw_error=True, completed=completed)
+    seen.failed, seen.model = True, "m"
+    assert not needs_estimate(seen)
+    measurement = measure(seen, None)
+    assert measurement.state is RequestState.FAILED
+    assert measurement.usage == Usage(quantities=(), model="m", notes=("failed",))
+    seen.reported = REPORTED
+    assert needs_estimate(seen) is not completed
+    assert measure(seen, ESTIMATED).usage.tokens == REPORTED.tokens
+
+
 def test_what_has_no_usage_says_so() -> None:
     measurement = measure(outcome(metered=False, reported=None), None)
     assert measurement.usage == Usage(quantities=(), notes=("unmetered",))

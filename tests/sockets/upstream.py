@@ -34,14 +34,16 @@ class Socket:
 
 
 class SocketUpstream:
-    """``async with`` it: sockets at every path under ``/v1``."""
+    """``async with`` it: sockets at every path under ``/v1``; ``plain`` answers what is none."""
 
     def __init__(self) -> None:
         app = web.Application()
         app.router.add_get("/v1/{path:.+}", self._serve)
+        app.router.add_post("/v1/{path:.+}", self._serve)
         self._server = TestServer(app)
         self.script: Script = answer_each
         self.refuse: web.Response | None = None
+        self.plain: Callable[[web.Request], Awaitable[web.Response]] | None = None
         self.sockets: list[Socket] = []
         self.asked: list[dict[str, str]] = []
 
@@ -54,6 +56,8 @@ class SocketUpstream:
         self.asked.append(headers)
         if self.refuse is not None:
             return self.refuse
+        if self.plain is not None and "upgrade" not in headers:
+            return await self.plain(request)
         web_socket = web.WebSocketResponse(
             protocols=("realtime",), max_msg_size=0, autoping=True, compress=True
         )
