@@ -13,6 +13,7 @@ DETAIL_OVER_INPUT: Final = "contradictory: more audio and image tokens than inpu
 DETAIL_OVER_OUTPUT: Final = "contradictory: more audio and image tokens than output"
 REASONING_OVER_OUTPUT: Final = "contradictory: more reasoning tokens than output"
 TOTAL_BELOW_INPUT: Final = "contradictory: the total is below the input"
+CACHED_NOT_IN_TOTAL: Final = "contradictory: the total is without the cached tokens"
 REASONING_ADDED: Final = "rule R: the total adds reasoning to the completion"
 AUDIO_ADDED: Final = "rule R: the total adds audio to the prompt"
 CACHED_ADDED: Final = "rule R: the total adds cached tokens to the prompt"

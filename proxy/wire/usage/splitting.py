@@ -2,8 +2,8 @@
 
 The rule everywhere: cached, written, audio and image tokens are parts of the input; audio, image
 and reasoning tokens are parts of the output. Two exceptions: Anthropic's cached and written tokens
-are *beside* its input; and a total above input and output together is believed, and the part that
-explains it is found (rule R).
+are *beside* its input; and a total is believed: one that input and output make has the cached
+tokens in the input, of one above it the part that explains it is found (rule R).
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ _AUDIO: Final = Modality.AUDIO
 _BESIDE_INPUT: Final = frozenset(
     {"cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation"}
 )
-"""Without ``prompt_tokens`` and with one of these at the top: as Anthropic's."""
+"""Without ``prompt_tokens`` and with one of these at the top: as Anthropic's, without a total."""
 
 _EXPLANATIONS: Final = (
     # (the counts that the total adds, the side that they belong to, the note)
@@ -70,7 +70,7 @@ def split_tokens(
         return None
     if "prompt_tokens" not in usage and not _BESIDE_INPUT.isdisjoint(usage):
         counts.written = counts.written or counts.written_5m + counts.written_1h
-        counts.given += counts.cached + counts.written
+        _add_beside(counts, flaws)
     if counts.given + counts.made != counts.total:
         _reconcile(usage, counts, flaws)
     if given_as is _AUDIO and not (counts.given_audio or counts.given_text):
@@ -81,6 +81,17 @@ def split_tokens(
     _split_input(counts, parts, flaws)
     _split_output(counts, parts, flaws)
     return TokenSplit(parts, counts.given, counts.reasoning)
+
+
+def _add_beside(counts: Counts, flaws: Flaws) -> None:
+    """Add to the input what may be beside it: not what the total says is in it already."""
+    beside = counts.cached + counts.written
+    if counts.total and counts.total == counts.given + counts.made:
+        if beside <= counts.given:
+            return
+        counts.total += beside  # it can't be in it: the total is of the other two alone
+        flaws[notes.CACHED_NOT_IN_TOTAL] = None
+    counts.given += beside
 
 
 def _reconcile(usage: Mapping[str, object], counts: Counts, flaws: Flaws) -> None:

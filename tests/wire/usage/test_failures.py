@@ -1,11 +1,12 @@
 """Cases in which other meters went wrong, numbered as those of ``tests/failures``."""
 
 import json
+from typing import Any
 
 import pytest
 
-from proxy.wire.endpoints import CHAT_COMPLETIONS, RESPONSES, endpoint_for
-from proxy.wire.usage import RequestShape, UsageReader
+from proxy.wire.endpoints import CHAT_COMPLETIONS, MESSAGES, RESPONSES, endpoint_for
+from proxy.wire.usage import RequestShape, UsageReader, notes
 from tests.wire.usage import failures
 from tests.wire.usage.failures import read, tokens
 
@@ -30,6 +31,50 @@ def test_failure_11_cached_tokens_are_counted_once() -> None:
 
 def test_failure_12_cached_tokens_are_not_taken_from_an_exclusive_input() -> None:
     failures.cached_tokens_are_not_taken_from_an_exclusive_input()
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        # Their total says that they are in the input, or that they are beside it.
+        (
+            {"total_tokens": 1200, "cache_read_input_tokens": 100},
+            {"input": 900, "cached_input": 100, "output": 200},
+        ),
+        (
+            {"total_tokens": 1300, "cache_read_input_tokens": 100},
+            {"input": 1000, "cached_input": 100, "output": 200},
+        ),
+        (
+            {"total_tokens": 1200, "cache_creation": {"ephemeral_1h_input_tokens": 300}},
+            {"input": 700, "cache_write_1h": 300, "output": 200},
+        ),
+        (
+            {"cache_creation": {"ephemeral_1h_input_tokens": 300}},
+            {"input": 1000, "cache_write_1h": 300, "output": 200},
+        ),
+    ],
+)
+def test_cached_tokens_are_beside_the_input_only_if_its_total_is_not_full(
+    members: dict[str, Any], expected: dict[str, int]
+) -> None:
+    split = read(CHAT_COMPLETIONS, {"input_tokens": 1000, "output_tokens": 200, **members})
+    assert tokens(split) == expected
+    assert split is not None
+    assert split.notes == ()
+
+
+def test_more_cached_tokens_than_input_are_beside_it_whatever_the_total() -> None:
+    usage = {"input_tokens": 100, "output_tokens": 500, "total_tokens": 600}
+    split = read(MESSAGES, {**usage, "cache_read_input_tokens": 400})
+    assert tokens(split) == {"input": 100, "cached_input": 400, "output": 500}
+    assert split is not None
+    assert split.notes == (notes.CACHED_NOT_IN_TOTAL,)
+
+
+def test_cached_tokens_are_beside_an_input_of_none() -> None:
+    usage = {"input_tokens": 0, "output_tokens": 0, "cache_read_input_tokens": 100}
+    assert tokens(read(MESSAGES, usage)) == {"cached_input": 100}
 
 
 @pytest.mark.parametrize(
