@@ -163,6 +163,8 @@ _IMAGES: Final = Endpoint(
     name="images.generations",
     path="/v1/images/generations",
     metering=Metering.IMAGES,
+    # The first is the only one: several images at once are refused as a stream (OpenAI, Azure:
+    # "Streaming is only supported with n=1"), or end in one event with the usage of all (MiniMax).
     completing=frozenset({b"image_generation.completed", b"error"}),
     managed=True,
     output_modality=Modality.IMAGE,
