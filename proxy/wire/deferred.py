@@ -21,6 +21,8 @@ FINAL: Final = frozenset({*WHOLE, FAILED, "cancelled", "expired"})
 
 _RESPONSE_WAITS: Final = frozenset({"queued", "in_progress"})
 
+_WANTS_TOOLS: Final = "requires_action"
+
 _OBJECT_ID: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}")
 """Ids that are kept: bounded, and safe as a segment of a path."""
 
@@ -61,13 +63,14 @@ def is_waiting(
 ) -> bool:
     """Tell whether the usage of what ``endpoint`` made comes later, under the object's id.
 
-    A stream that broke off is waited for only in the background: any other ends with its stream.
+    A stream that broke off is waited for only in the background: any other ends with its stream,
+    but for a run that wants its tools' outputs.
     """
     if not endpoint.deferred or not status or status in FINAL or not is_object_id(object_id):
         return False
     if endpoint is RESPONSES:
         return status in _RESPONSE_WAITS and (background or not streamed)
-    return not streamed
+    return not streamed or status == _WANTS_TOOLS
 
 
 def seen(usage: UsageReader, text: AnswerText) -> Seen:

@@ -44,6 +44,8 @@ RUN_USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
         (RUNS, "queued", False, False, True),
         (RUNS, "requires_action", False, False, True),
         (RUNS, "queued", False, True, False),
+        (RUNS, "requires_action", False, True, True),
+        (RESPONSES, "requires_action", False, True, False),
         (CREATE_AND_RUN, "queued", False, False, True),
         (CHAT_COMPLETIONS, "queued", True, False, False),
     ],

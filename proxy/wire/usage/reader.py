@@ -38,6 +38,9 @@ _BATCH_TIER: Final = "batch"
 _NEVER: Final = Metering.NEVER
 _BATCH: Final = Metering.BATCH
 
+_RUN_PAUSES: Final = b"thread.run.requires_action"
+"""It has no usage; which run it is, and that it waits, is told here alone."""
+
 _USAGE: Final = b'"usage"'
 _ERROR: Final = b'"error"'
 _NULLS: Final = (b":null", b": null")
@@ -98,7 +101,11 @@ class UsageReader:
         if self._introductions:
             self._introductions -= 1
         # rfind takes half the time of ``in``: it needs no table of the needle.
-        elif (data.rfind(_USAGE) < 0 or _is_null(data)) and data.rfind(_ERROR) < 0:
+        elif (
+            (data.rfind(_USAGE) < 0 or _is_null(data))
+            and data.rfind(_ERROR) < 0
+            and name != _RUN_PAUSES
+        ):
             self.saw_error = self.saw_error or name == b"error"
             return
         if name == b"error":
