@@ -17,7 +17,7 @@ from proxy.core.ids import to_text
 from proxy.core.polling import Schedule
 from proxy.core.times import SECOND_US
 from proxy.errors import ProxyError
-from proxy.http.fetch import Fetched, fetch
+from proxy.http.fetch import Fetched, TooLargeError, fetch
 from proxy.ledger.port import DeferredRequest, Ledger
 from proxy.metering.batch_files import Unreadable, read_output
 from proxy.metering.deferral import GONE, TOO_LONG
@@ -43,6 +43,7 @@ WAITED_S: Final = 1.0
 MISSES_MAX: Final = 3
 """An object that was just made may not be found at once: it is gone only after so many times."""
 _GONE: Final = frozenset({404, 410})
+_UNAUTHORIZED: Final = (" 401", " 403")
 _MADE: Final = {RESPONSES.name: RESPONSES, BATCHES.name: BATCHES}
 """What can be asked about by its id alone."""
 log = logging.getLogger("weighbridge")
@@ -67,7 +68,8 @@ class PollPolicy:
 class Watch:
     """An object that is asked about at ``target``. ``due_s`` is in the loop's time.
 
-    ``headers`` are the client's that ask, or the upstream's own.
+    ``headers`` are the client's that ask, or the upstream's own. ``trouble``: why the last question
+    told nothing, if so.
     """
 
     upstream: Upstream
@@ -80,6 +82,7 @@ class Watch:
     misses: int = 0
     files_missed: int = 0
     asked: bool = False
+    trouble: str = ""
 
 
 class Polls:
@@ -263,7 +266,11 @@ class Polls:
                 limit=MAX_BODY_BYTES,
                 timeout_s=TIMEOUT_S,
             )
+        except TooLargeError:
+            self._note_trouble(watch, request, "the answer is too large to be read")
+            return
         except (ProxyError, TimeoutError):
+            self._note_trouble(watch, request, "the upstream was not reached, or not in time")
             return
         if await self._judge(watch, request, answer):
             self._watched.pop(place, None)
@@ -276,10 +283,16 @@ class Polls:
             await self._give_up(request, GONE)
             return True
         if status != 200:
+            gone = status in _GONE
+            self._note_trouble(watch, request, "" if gone else f"it was answered with {status}")
             return False
         plain = _plain(answer)
         seen = read_object(watch.endpoint, plain)
         if not seen.final or seen.object_id != watch.object_id:
+            same = seen.object_id == watch.object_id
+            self._note_trouble(
+                watch, request, "" if same else "it was answered with another object"
+            )
             return False
         unread: tuple[str, ...] = ()
         file = output_file(plain) if watch.endpoint is BATCHES and seen.usage is None else None
@@ -289,6 +302,7 @@ class Polls:
                 await self._finisher.finish_batch(request, seen, file, lines)
                 return True
             if lines.passing:
+                self._note_trouble(watch, request, lines.why)
                 return False
             unread = (lines.why,)
         provider = watch.upstream.provider
@@ -307,6 +321,27 @@ class Polls:
             passing = watch.files_missed < MISSES_MAX
             return Unreadable(found.why, passing=passing)
         return found
+
+    def _note_trouble(self, watch: Watch, request: DeferredRequest, trouble: str) -> None:
+        """Log why a question told nothing when that begins or changes: nobody else notices it."""
+        if trouble and trouble != watch.trouble:
+            log.warning(
+                "how %s ended was asked at the upstream %s in vain: %s. %s It is asked again; with "
+                "no answer within %g h it is settled as partial.",
+                to_text(request.request_id),
+                watch.upstream.name,
+                trouble,
+                self._advice(trouble),
+                self._policy.lifetime_s / 3600,
+            )
+        watch.trouble = trouble
+
+    def _advice(self, trouble: str) -> str:
+        if not trouble.endswith(_UNAUTHORIZED):
+            return "Unless that passes, check the upstream."
+        if self._policy.managed:
+            return "Check the upstream's key: PROXY_UPSTREAM_API_KEY, or the one its table names."
+        return "The client's key is refused there: only its own reads, with another, can tell."
 
     async def _give_up(self, request: DeferredRequest, why: str) -> None:
         log.warning("%s is settled without its end: %s", to_text(request.request_id), why)
