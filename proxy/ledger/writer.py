@@ -280,8 +280,20 @@ class GroupWriter:
         usage = Usage(quantities=(), notes=(WITHDRAWN,))
         measurement = Measurement(state=RequestState.FAILED, usage=usage)
         settlement = settlement_of(call, measurement, call.opened_at_us)
+        settled: asyncio.Future[bool] = self._loop.create_future()
+        settled.add_done_callback(lambda done: self._note_withdrawn(call, done))
         self._pending.settles.items.append(settlement)
-        self._pending.settles.futures.append(self._loop.create_future())
+        self._pending.settles.futures.append(settled)
+
+    def _note_withdrawn(self, call: OpenCall, settled: asyncio.Future[bool]) -> None:
+        """Try again later where it could not be written: while we live, nobody else settles it."""
+        if settled.exception() is not None:
+            self._loop.call_later(WATCH_INTERVAL_S, self._withdraw_again, call)
+
+    def _withdraw_again(self, call: OpenCall) -> None:
+        if self._task is not None:
+            self._withdraw(call)
+            self._wake()
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
