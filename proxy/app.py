@@ -47,6 +47,7 @@ from proxy.web.invoice import InvoiceViews
 from proxy.web.keys import KeyRing
 from proxy.web.model_gate import ModelGate
 from proxy.web.router import Router
+from proxy.web.shares import OpenShares
 from proxy.web.sockets import Sockets
 from proxy.web.usage import UsageViews
 
@@ -184,13 +185,12 @@ class Application:
         managed = settings.mode == "managed"
         gate = ModelGate(self.books, now)
         ids = RequestIds(self.ledger.worker_id)
+        shares = OpenShares(settings.max_open_requests, settings.open_share)
         gateway = Gateway(
             GatewayOptions(
                 managed=managed,
                 max_body_bytes=settings.max_body_bytes,
                 max_upload_bytes=settings.max_upload_bytes,
-                max_open_requests=settings.max_open_requests,
-                max_open_requests_per_subscription=settings.open_share,
             ),
             upstreams=self.upstreams,
             keys=self.keys,
@@ -213,6 +213,7 @@ class Application:
                 polls=self.polls,
                 upstreams=self.upstreams,
             ),
+            shares=shares,
             clock_us=now_us,
             access_log=self.access_log,
         )
@@ -227,6 +228,7 @@ class Application:
             gateway=gateway,
             usage=usage,
             invoices=InvoiceViews(usage, self.books, now),
+            shares=shares,
             ledger=self.ledger,
             prices=lambda: {"sequence": self.books.sequence, **self.prices.status()},
             background=self._chores.status,

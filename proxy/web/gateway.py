@@ -57,8 +57,6 @@ class GatewayOptions:
     managed: bool
     max_body_bytes: int
     max_upload_bytes: int
-    max_open_requests: int
-    max_open_requests_per_subscription: int = 0
 
 
 class Gateway:
@@ -75,6 +73,7 @@ class Gateway:
         ids: RequestIds,
         models: ModelGate,
         deferrals: Deferrals,
+        shares: OpenShares,
         clock_us: Callable[[], int],
         access_log: AccessLog | None,
     ) -> None:
@@ -88,9 +87,7 @@ class Gateway:
         self._deferrals = deferrals
         self._clock_us = clock_us
         self._log = access_log
-        self._open = OpenShares(
-            options.max_open_requests, options.max_open_requests_per_subscription
-        )
+        self._open = shares
         self._strangers = Strangers(clock_us)
         self._managed = options.managed
         self._reader = BodyReader(

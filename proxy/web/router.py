@@ -1,6 +1,6 @@
 """Which path is whose."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 
 from proxy.errors import MethodNotAllowedError, NotFoundError
 from proxy.http.exchange import Exchange
@@ -8,6 +8,7 @@ from proxy.http.render import respond_json
 from proxy.ledger.port import Ledger
 from proxy.web.gateway import Gateway
 from proxy.web.invoice import InvoiceViews
+from proxy.web.shares import OpenShares
 from proxy.web.usage import UsageViews
 from proxy.wire.upstream_paths import AZURE_PREFIX
 
@@ -24,18 +25,21 @@ class Router:
         gateway: Gateway,
         usage: UsageViews,
         invoices: InvoiceViews,
+        shares: OpenShares,
         ledger: Ledger,
         prices: Callable[[], object],
         background: Callable[[], object],
     ) -> None:
         self._gateway = gateway
+        self._usage = usage
+        self._open = shares
         self._ledger = ledger
         self._prices = prices
         self._background = background
         self.draining = False
         self._views: dict[str, View] = {
-            "/usage/current": usage.current,
-            "/usage/invoice": invoices.invoice,
+            "/usage/current": self._shared(usage.current),
+            "/usage/invoice": self._shared(invoices.invoice),
             "/healthz": self._alive,
             "/readyz": self._ready,
         }
@@ -56,6 +60,22 @@ class Router:
         if head.method not in {"GET", "HEAD"}:
             raise MethodNotAllowedError(f"{head.path} is read with GET, not {head.method}.")
         await view(exchange)
+
+    def _shared(self, view: View) -> View:
+        """Count a view among its client's running requests: one thread reads for all of them."""
+
+        async def counted(exchange: Exchange) -> None:
+            owner: Hashable | None = None
+            try:
+                self._open.enter()
+                whose = self._usage.owner(exchange.head)
+                self._open.claim(whose)
+                owner = whose
+                await view(exchange)
+            finally:
+                self._open.leave(owner)
+
+        return counted
 
     async def _alive(self, exchange: Exchange) -> None:
         respond_json(exchange, {"status": "ok"})

@@ -1,7 +1,7 @@
 """``/usage/…``: what a subscription used and owes, for its keys and for the operator."""
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
@@ -11,6 +11,7 @@ from proxy.billing.rated import usage_now
 from proxy.core.book import PriceBook
 from proxy.core.budgets import render_budget
 from proxy.core.report import render
+from proxy.core.subscriptions import key_digest
 from proxy.core.times import to_us
 from proxy.errors import BadRequestError, NotFoundError, UnauthorizedError
 from proxy.http.exchange import Exchange
@@ -18,7 +19,7 @@ from proxy.http.render import respond_json
 from proxy.ledger.port import Ledger
 from proxy.web.configuration import BookInForce
 from proxy.web.keys import KeyRing
-from proxy.wire.headers import bearer_secret
+from proxy.wire.headers import RequestHead, bearer_secret
 
 
 async def current_usage_json(
@@ -66,6 +67,12 @@ class UsageViews:
                 "shows those that are."
             )
         respond_json(exchange, usage)
+
+    def owner(self, head: RequestHead) -> Hashable:
+        """Return in whose share a view is counted, without a look into the ledger."""
+        secret = bearer_secret(head.fields)
+        known = self._keys.known(secret)
+        return key_digest(secret or b"") if known is None else known[1].subscription_id
 
     async def whose(self, exchange: Exchange) -> str:
         """Return whose usage is asked for, if who asks may see it.

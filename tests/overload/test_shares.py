@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,11 @@ from tests.overload.serving import OK, serving
 CHAT = "/v1/chat/completions"
 BODY = b'{"model":"gpt-4o","messages":[]}'
 MINUTE_US = 60_000_000
+USAGE = "/usage/current"
+
+
+def view(path: str, key: str) -> bytes:
+    return request(path, method="GET", key=key)
 
 
 async def test_one_subscription_has_its_share_of_what_may_run(tmp_path: Path) -> None:
@@ -49,6 +56,64 @@ async def test_one_subscription_has_its_share_of_what_may_run(tmp_path: Path) ->
         assert json.loads(said)["error"]["code"] == "proxy_overloaded"
         assert proxy.upstream.connections <= 7
         assert await proxy.leftovers() == {}
+
+
+async def test_views_of_usage_count_as_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(
+        tmp_path, max_open_requests=6, max_open_requests_per_subscription=2
+    ) as proxy:
+        greedy, modest = await proxy.key("greedy"), await proxy.key("modest")
+        assert (await proxy.ask(request(CHAT, key=greedy, body=BODY)))[0] == 200
+        await proxy.at_rest()
+        ledger, released = proxy.application.ledger, asyncio.Event()
+        limits, asked = ledger.limits, Counter[str]()
+
+        async def hang(subscription: str, **more: Any) -> Any:
+            asked[subscription] += 1
+            if subscription == "greedy":
+                await released.wait()
+            return await limits(subscription, **more)
+
+        monkeypatch.setattr(ledger, "limits", hang)
+        wires = [await proxy.connect() for _ in range(2)]
+        for wire in wires:
+            await wire.send(view(USAGE, greedy))
+        while asked["greedy"] < 2:
+            await asyncio.sleep(0.01)
+        for refused in (view(USAGE, greedy), view("/usage/invoice", greedy)):
+            status, headers, said = await proxy.ask(refused)
+            assert (status, headers[b"retry-after"]) == (429, b"1")
+            assert json.loads(said)["error"]["code"] == "rate_limit_exceeded"
+        assert (await proxy.ask(request(CHAT, key=greedy, body=BODY)))[0] == 429
+        assert (await proxy.ask(view(USAGE, modest)))[0] == 200
+        assert (await proxy.ask(view("/healthz", greedy)))[0] == 200
+        assert asked["greedy"] == 2
+        released.set()
+        assert [(await wire.answer())[0] for wire in wires] == [200, 200]
+        assert (await proxy.ask(view(USAGE, greedy)))[0] == 200
+        assert await proxy.leftovers() == {}
+
+
+async def test_views_of_usage_have_no_room_where_nothing_has(tmp_path: Path) -> None:
+    async with serving(tmp_path, max_open_requests=1) as proxy:
+        key = await proxy.key()
+        await proxy.at_rest()
+        proxy.answers(steps(Ending.HANG))
+        await (await proxy.connect()).send(request(CHAT, key=key, body=BODY))
+        while proxy.states().count("open") < 1:
+            await asyncio.sleep(0.01)
+        assert (await proxy.ask(view(USAGE, key)))[0] == 503
+        assert (await proxy.ask(view("/readyz", key)))[0] == 200
+        assert await proxy.leftovers() == {}
+
+
+async def test_a_view_without_a_key_is_nobodys(tmp_path: Path) -> None:
+    async with serving(tmp_path) as proxy:
+        assert (await proxy.ask(b"GET /usage/current HTTP/1.1\r\nHost: x\r\n\r\n"))[0] == 401
+        assert (await proxy.ask(view(USAGE, "wb-of-nobody")))[0] == 401
+        assert proxy.application.router._gateway._open.total == 0
 
 
 async def test_unknown_keys_may_fail_so_often_from_one_address(tmp_path: Path) -> None:
