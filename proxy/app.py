@@ -117,7 +117,7 @@ class Application:
         ledger.tell_written(self.moderation.wake)
         self.upstreams = upstreams_of(settings, connections=upstreams, moderation=self.moderation)
         self.estimator = ThreadEstimator()
-        self.spool = Spool(settings.spool_path, ledger.worker_id)
+        self.spool = Spool(settings.spool_path, ledger.worker_id, ledger.ledger_id)
         ledger.spooled = lambda: self.spool.pending > 0
         settler = Settler(ledger, self.spool, timeout_s=settings.settle_timeout_s)
         policy = DisconnectPolicy(

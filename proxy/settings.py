@@ -122,7 +122,8 @@ class Settings(BaseSettings):
         description="seconds until a settlement that the ledger can't take goes to the spool",
     )
     spool_dir: Path | None = Field(
-        None, description="folder of the settle spool; unset: beside the database"
+        None,
+        description="folder of the settle spool; ledgers may share it; unset: beside the database",
     )
     close_grace_s: float = Field(
         3600, ge=0, le=31 * 86_400, description="from a period's end to its closing"

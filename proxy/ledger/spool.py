@@ -1,9 +1,12 @@
 """The settle spool: where settlements go, fsynced, while the ledger can't take them.
 
-One folder beside the database. Each worker appends to a file of its own, a line a settlement:
-CRC-32 in hex, a space, JSON. A line counts once it is on the disk; a torn one was never
-acknowledged, and is passed over. What is replayed twice is settled once: the ledger sees to it.
-Files of a worker that died are replayed by whoever recovers it, before anything is abandoned.
+One folder, beside the database unless it is set; ledgers may share one, since files are named
+after theirs. Each worker appends to a file of its own, a line a settlement: CRC-32 in hex, a
+space, JSON. A line counts once it is on the disk; a torn one was never acknowledged, and is passed
+over. What is replayed twice is settled once: the ledger sees to it. Files of a worker that died
+are replayed by whoever recovers it, before anything is abandoned.
+
+Older versions did not name the ledger: whose such a file is shows in whose requests it settles.
 """
 
 import asyncio
@@ -21,7 +24,7 @@ from proxy.errors import LedgerUnavailableError, ProxyError
 from proxy.ledger.port import Settlement
 
 _LOG = logging.getLogger("weighbridge")
-_NAME = re.compile(r"worker-(\d+)-(\d+)\.spool")
+_NAME = re.compile(r"(?:ledger-([0-9a-f]{16})-)?worker-(\d+)-(\d+)\.spool")
 _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(Settlement)
 _CRC_DIGITS = 8
@@ -62,8 +65,19 @@ def _is_sound(line: bytes) -> bool:
     return line[:_CRC_DIGITS] == b"%08x" % zlib.crc32(line[_CRC_DIGITS + 1 :])
 
 
-def files(directory: Path) -> dict[int, list[Path]]:
-    """Return the files of each worker, oldest first."""
+def file_name(ledger_id: int, worker_id: int, number: int) -> str:
+    """Return the name of a worker's file, which tells whose it is."""
+    return f"ledger-{ledger_id:016x}-worker-{worker_id}-{number}.spool"
+
+
+def names_its_ledger(path: Path) -> bool:
+    """Tell whether a file's name says whose it is."""
+    match = _NAME.fullmatch(path.name)
+    return match is not None and match[1] is not None
+
+
+def files(directory: Path, ledger_id: int) -> dict[int, list[Path]]:
+    """Return the files of each worker of a ledger, oldest first, and those that name no ledger."""
     found: dict[int, list[tuple[int, Path]]] = {}
     try:
         names = [path.name for path in directory.iterdir()]
@@ -71,8 +85,8 @@ def files(directory: Path) -> dict[int, list[Path]]:
         return {}
     for name in names:
         match = _NAME.fullmatch(name)
-        if match is not None:
-            found.setdefault(int(match[1]), []).append((int(match[2]), directory / name))
+        if match is not None and match[1] in {None, f"{ledger_id:016x}"}:
+            found.setdefault(int(match[2]), []).append((int(match[3]), directory / name))
     return {worker_id: [path for _, path in sorted(rows)] for worker_id, rows in found.items()}
 
 
@@ -109,10 +123,12 @@ def _check(path: Path, outcomes: Iterable[bool | BaseException]) -> None:
 class Spool:
     """One worker's spool; ``pending`` counts its settlements that the ledger does not have yet."""
 
-    def __init__(self, directory: Path, worker_id: int) -> None:
+    def __init__(self, directory: Path, worker_id: int, ledger_id: int) -> None:
         self._directory = directory
         self._worker_id = worker_id
+        self._ledger_id = ledger_id
         self._number = 0
+        self._files: list[Path] = []
         self._descriptor: int | None = None
         self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
         self._task: asyncio.Task[None] | None = None
@@ -170,15 +186,26 @@ class Spool:
 
     def _open(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
-        self._number += 1
-        path = self._directory / f"worker-{self._worker_id}-{self._number}.spool"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags, _MODE)
+        self._descriptor = self._new_file()
         folder = os.open(self._directory, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+    def _new_file(self) -> int:
+        # A ledger that was restored from an older copy gives a worker's number again: what the
+        # first one of that number left is no file of this one.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        while True:
+            self._number += 1
+            path = self._directory / file_name(self._ledger_id, self._worker_id, self._number)
+            try:
+                descriptor = os.open(path, flags, _MODE)
+            except FileExistsError:
+                continue
+            self._files.append(path)
+            return descriptor
 
     async def replay(self, settle: Callable[[Settlement], asyncio.Future[bool]]) -> int:
         """Bring what is spooled into the ledger; return how many settlements that were.
@@ -208,7 +235,7 @@ class Spool:
                     *[settle(settlement) for settlement in batch], return_exceptions=True
                 )
                 _check(path, outcomes)
-        await loop.run_in_executor(self._thread, remove, paths)
+        await loop.run_in_executor(self._thread, self._remove, paths)
         self.pending -= replayed
         return replayed
 
@@ -217,7 +244,11 @@ class Spool:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
-        return files(self._directory).get(self._worker_id, [])
+        return list(self._files)
+
+    def _remove(self, paths: list[Path]) -> None:
+        remove(paths)
+        self._files = [path for path in self._files if path not in paths]
 
     def close(self) -> None:
         """Let go of the file; what it holds is replayed by the next worker."""

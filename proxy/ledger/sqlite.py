@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from proxy.ledger.faults import is_fault, unusable
 from proxy.ledger.leading import LeadLock
 from proxy.ledger.limit_owners import LedgerBook
 from proxy.ledger.limit_verbs import SqliteLimits
-from proxy.ledger.locks import WorkerLock, WriteLock
+from proxy.ledger.locks import WriteLock
 from proxy.ledger.migrate import migrate
 from proxy.ledger.port import (
     APPENDED_FROM,
@@ -65,13 +65,16 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
     """:class:`proxy.ledger.port.Ledger` on SQLite. Make it with :meth:`open_database`."""
 
     def __init__(
-        self, path: Path, clock: Clock, booking: Booking, worker: WorkerLock | None
+        self, path: Path, clock: Clock, booking: Booking, entered: recovery.Entered | None
     ) -> None:
         self._path = path
         self._clock = clock
         self._booking = booking
-        self._worker = worker
+        self._worker = entered.lock if entered else None
+        self.ledger_id = entered.ledger_id if entered else 0
+        """The ledger's own number, wherever its file lies; 0 where this is no worker."""
         self._spool: Path | None = None
+        self._left_in_spool: frozenset[Path] = frozenset()
         self._reader = Reader(path)
         self._checkpointer = Checkpointer(path)
         self._lead = LeadLock(path)
@@ -102,9 +105,9 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
         """
         file = Path(path).resolve()  # noqa: ASYNC240 - once, at the start
         try:
-            lock = await asyncio.to_thread(_prepare, file, clock, worker=worker)
-            booking = Booking(lock.worker_id if lock else 0, clock)
-            ledger = cls(file, clock, booking, lock)
+            entered = await asyncio.to_thread(_prepare, file, clock, worker=worker)
+            booking = Booking(entered.lock.worker_id if entered else 0, clock)
+            ledger = cls(file, clock, booking, entered)
             ledger._spool = spool_directory
             ledger._writer = GroupWriter(
                 Transactions(file, booking, fault),
@@ -180,15 +183,27 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
                 database=self._path,
                 worker_id=self.worker_id,
                 now_us=now_us,
-                spool_directory=self._spool,
+                spooled=self._spooled,
             )
         )
+        self._left_in_spool |= frozenset(recovered.left)
         if recovered.replayed:
             try:
                 await asyncio.to_thread(spool.remove, recovered.replayed)
             except OSError as error:
                 raise spool.not_removed(recovered.replayed[0].parent, error) from error
         return recovered.abandoned
+
+    def _spooled(self) -> Mapping[int, list[Path]]:
+        """List the spool's files by worker, but for those that were left there once."""
+        if self._spool is None:
+            return {}
+        found = spool.files(self._spool, self.ledger_id)
+        kept = {
+            worker_id: [path for path in paths if path not in self._left_in_spool]
+            for worker_id, paths in found.items()
+        }
+        return {worker_id: paths for worker_id, paths in kept.items() if paths}
 
     async def prune_unowned(self, before_us: int) -> int:
         """Delete failed requests of keys that never worked; return how many those were."""
@@ -314,7 +329,7 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
         self._checkpointer.consider(self._writer.written, self._writer.batches)
 
 
-def _prepare(path: Path, clock: Clock, *, worker: bool) -> WorkerLock | None:
+def _prepare(path: Path, clock: Clock, *, worker: bool) -> recovery.Entered | None:
     """Bring the schema up to date and enter this worker, under the write lock."""
     lock = WriteLock(path)
     try:

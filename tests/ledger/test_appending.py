@@ -151,7 +151,7 @@ async def test_what_was_spooled_is_replayed_once(
 ) -> None:
     call = caller.call(await make_key(ledger))
     await ledger.open(call)
-    spool = Spool(tmp_path / "spool", 1)
+    spool = Spool(tmp_path / "spool", 1, ledger.ledger_id)
     first, second = part(call, 0, usage(input=7)), part(call, 1, usage(input=1))
     await ledger.append(first)
     await spool.append(first)

@@ -137,7 +137,7 @@ async def test_a_spooled_deferral_is_replayed_by_who_recovers(path: Path, tmp_pa
     ledger = await SqliteLedger.open_database(path, Clock(), spool_directory=spool)
     call = Caller(ledger.worker_id).call(await make_key(ledger))
     await ledger.open(call)
-    spooled = Spool(spool, ledger.worker_id)
+    spooled = Spool(spool, ledger.worker_id, ledger.ledger_id)
     await spooled.append(deferral(call))
     await spooled.append(final(call))
     spooled.close()

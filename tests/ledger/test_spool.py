@@ -67,7 +67,7 @@ async def test_it_is_replayed_once(
     ledger: SqliteLedger, caller: Caller, path: Path, folder: Path
 ) -> None:
     calls = await opened(ledger, caller, 600)
-    spool = Spool(folder, ledger.worker_id)
+    spool = Spool(folder, ledger.worker_id, ledger.ledger_id)
     await keep(spool, *(settlement(call) for call in calls))
     assert spool.pending == 600
     assert await spool.replay(ledger.settle) == 600
@@ -82,7 +82,7 @@ async def test_a_replay_that_broke_off_is_done_again(
     ledger: SqliteLedger, caller: Caller, path: Path, folder: Path
 ) -> None:
     calls = await opened(ledger, caller, 4)
-    spool = Spool(folder, ledger.worker_id)
+    spool = Spool(folder, ledger.worker_id, ledger.ledger_id)
     await keep(spool, *(settlement(call) for call in calls))
     count = iter(range(4))
 
@@ -108,7 +108,7 @@ async def test_what_comes_during_a_replay_is_replayed_next(
     ledger: SqliteLedger, caller: Caller, path: Path, folder: Path
 ) -> None:
     first, second = await opened(ledger, caller, 2)
-    spool = Spool(folder, ledger.worker_id)
+    spool = Spool(folder, ledger.worker_id, ledger.ledger_id)
     await keep(spool, settlement(first))
     _, replayed = await asyncio.gather(
         spool.append(settlement(second)), spool.replay(ledger.settle)
@@ -125,7 +125,7 @@ async def test_a_dead_workers_spool_is_replayed_before_its_requests_are_abandone
     dying: SqliteLedger, caller: Caller, path: Path, clock: Clock, folder: Path
 ) -> None:
     kept, lost = await opened(dying, caller, 2)
-    spool = Spool(folder, dying.worker_id)
+    spool = Spool(folder, dying.worker_id, dying.ledger_id)
     await keep(spool, settlement(kept))
     await kill(dying)
     ledger = await SqliteLedger.open_database(path, clock, spool_directory=folder)
@@ -149,7 +149,7 @@ async def test_a_spool_that_cannot_be_emptied_stops_no_upkeep(
 
     ledger = await SqliteLedger.open_database(path, clock, spool_directory=folder)
     (call,) = await opened(dying, caller, 1)
-    spool = Spool(folder, dying.worker_id)
+    spool = Spool(folder, dying.worker_id, dying.ledger_id)
     await keep(spool, settlement(call))
     await kill(dying)
     with monkeypatch.context() as patch:
@@ -177,8 +177,8 @@ async def test_what_it_wrote_just_before_it_died_is_not_missed(
     look = spooling.files
     looks: list[dict[int, list[Path]]] = []
 
-    def late(directory: Path) -> dict[int, list[Path]]:
-        found = look(directory)
+    def late(directory: Path, ledger_id: int) -> dict[int, list[Path]]:
+        found = look(directory, ledger_id)
         if not looks:
             looks.append(found)
             folder.mkdir()
@@ -198,10 +198,10 @@ async def test_a_living_workers_spool_is_its_own(
     dying: SqliteLedger, caller: Caller, path: Path, clock: Clock, folder: Path
 ) -> None:
     (call,) = await opened(dying, caller, 1)
-    spool = Spool(folder, dying.worker_id)
+    spool = Spool(folder, dying.worker_id, dying.ledger_id)
     await keep(spool, settlement(call))
     other = await SqliteLedger.open_database(path, clock, spool_directory=folder)
-    mine = Spool(folder, other.worker_id)
+    mine = Spool(folder, other.worker_id, other.ledger_id)
     (second,) = await opened(other, Caller(worker=2), 1)
     await keep(mine, settlement(second))
     assert await mine.replay(other.settle) == 1
@@ -251,7 +251,7 @@ async def test_one_that_can_never_be_booked_holds_up_no_other(
 ) -> None:
     bad, good = await opened(dying, caller, 2)
     much = Quantity(metric=Metric.TOKENS, type="input", quantity=LARGEST_QUANTITY + 1)
-    spool = Spool(folder, dying.worker_id)
+    spool = Spool(folder, dying.worker_id, dying.ledger_id)
     await keep(spool, settlement(bad, Usage(quantities=(much,))), settlement(good))
     if dies:
         await kill(dying)
@@ -269,7 +269,7 @@ async def test_a_spool_that_can_not_be_written_says_so(
     caller: Caller, folder: Path, tmp_path: Path
 ) -> None:
     folder.write_text("no folder")
-    spool = Spool(folder, 1)
+    spool = Spool(folder, 1, 7)
     with pytest.raises(LedgerUnavailableError, match="Neither the ledger nor its spool"):
         await spool.append(settlement(caller.call(digest=b"x" * 32)))
     assert spool.pending == 0
@@ -283,7 +283,7 @@ async def test_a_spool_that_can_not_be_written_says_so(
 async def test_half_a_batch_does_not_stay(
     caller: Caller, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spool = Spool(folder, 1)
+    spool = Spool(folder, 1, 7)
     first, second = (settlement(caller.call(digest=b"x" * 32)) for _ in range(2))
     await spool.append(first)
 

@@ -50,7 +50,7 @@ def the_spool_keeps_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_dead_workers_spool_is_forgotten(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(recovery, "_replay", lambda *_: None)
+    patch.setattr(recovery, "_replay", lambda *_: True)
 
 
 def living_workers_are_recovered(patch: pytest.MonkeyPatch) -> None:

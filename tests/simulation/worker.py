@@ -104,7 +104,7 @@ class Worker:
             spool_directory=spool_path,
             stall_limit_s=STALL_LIMIT_S,
         )
-        self.spool = Spool(spool_path, ledger.worker_id)
+        self.spool = Spool(spool_path, ledger.worker_id, ledger.ledger_id)
         self.ids = RequestIds(ledger.worker_id)
         self.caller = Caller(
             ledger=ledger,
