@@ -269,9 +269,14 @@ def _sentence(error: ValidationError) -> str:
         message=first["msg"].removeprefix("Value error, ").replace("Input should be", "it must be"),
         **first.get("ctx", {}),
     )
-    secret = is_secret(Settings.model_fields[field])
+    secret = is_secret(Settings.model_fields[field]) or _may_hold_secret(first["input"])
     value = "what it is set to" if secret else repr(first["input"])
     text = f"{env_name(field)} can't be {value}: {problem}"
     if others:
         text += f" ({len(others)} more can't be used either)"
     return f"{text}; change it where it is set: command line, environment or .env."
+
+
+def _may_hold_secret(value: object) -> bool:
+    """Tell whether a value is like an address with a password before its host, or a key behind."""
+    return isinstance(value, str) and any(mark in value for mark in "@?#")

@@ -116,6 +116,24 @@ def test_bad_secret_is_told_without_showing_it(secret: str) -> None:
     assert secret not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("upstream_base_url", "https://user:hunter2@gateway/v1"),
+        ("upstream_base_url", "https://gateway/v1?api_key=hunter2"),
+        ("upstream_base_url", "https://gateway/v1#hunter2"),
+        ("upstream_base_url", "ftp://user:hunter2@gateway/v1"),
+        ("upstream_base_url", "user:hunter2@gateway/v1"),
+        ("database_url", "postgresql://user:hunter2@host/weighbridge"),
+    ],
+)
+def test_a_password_in_an_address_is_not_shown(field: str, value: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(**{field: value})
+    assert f"{env_name(field)} can't be what it is set to: it must" in caught.value.message
+    assert "hunter2" not in caught.value.message
+
+
 def test_several_bad_ones_are_counted() -> None:
     with pytest.raises(SettingsError, match=r"1 more can't be used either"):
         Settings.load(port="x", workers="y")
