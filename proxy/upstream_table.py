@@ -55,7 +55,7 @@ class UpstreamRow(BaseModel):
 
     @property
     def key(self) -> SecretStr | None:
-        """The upstream's key: as written, or from the environment."""
+        """The upstream's key: as written, or from the environment; ValueError for a bad one."""
         if self.api_key is not None or self.api_key_env is None:
             return self.api_key
         value = variable(self.api_key_env)
@@ -94,9 +94,19 @@ def _row(path: Path, number: int, table: object) -> UpstreamRow:
         raise _refused(path, f"names upstream {number} {DEFAULT_NAME!r}, which the settings are")
     if row.kind == "azure" and not row.api_version:
         raise _refused(path, f"gives no api_version for the upstream {row.name!r}")
-    if row.api_key_env is not None and row.key is None:
-        raise _refused(path, f"takes {row.name!r}'s key from {row.api_key_env}, which is unset")
+    if row.api_key_env is not None:
+        _require_key(path, row)
     return row
+
+
+def _require_key(path: Path, row: UpstreamRow) -> None:
+    source = f"takes {row.name!r}'s key from {row.api_key_env}, which"
+    try:
+        key = row.key
+    except ValueError as error:
+        raise _refused(path, f"{source} can't be used: {error}") from None
+    if key is None:
+        raise _refused(path, f"{source} is unset")
 
 
 def _refuse_clashes(path: Path, rows: tuple[UpstreamRow, ...]) -> None:

@@ -39,6 +39,19 @@ def test_a_key_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert row.key.get_secret_value() == "sk-from-outside"
 
 
+@pytest.mark.parametrize("key", ["sk hunter2", "sk-hunter2\n", "sk-hünter2"])
+def test_a_key_of_the_environment_that_fits_no_header_is_told_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("EU_KEY", key)
+    with pytest.raises(SettingsError) as caught:
+        read_upstreams(table(tmp_path, ROW + 'api_key_env = "EU_KEY"'))
+    assert (
+        "'eu''s key from EU_KEY, which can't be used: it must be printable" in caught.value.message
+    )
+    assert "nter2" not in caught.value.message
+
+
 @pytest.mark.parametrize(
     ("rows", "problem"),
     [
