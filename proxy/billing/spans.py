@@ -12,6 +12,8 @@ from proxy.errors import BadRequestError, NotFoundError
 from proxy.ledger.periods import Activity
 
 _MOMENT = timedelta(microseconds=1)
+_YEARS = range(1970, 9999)
+"""Years that periods are asked for: the calendar must not end before the period does."""
 Found = TypeVar("Found")
 
 
@@ -84,16 +86,25 @@ def moment_of(text: str, timezone: str) -> datetime:
     """
     try:
         if len(text) == len("2026-10"):
-            first = date.fromisoformat(f"{text}-01")
+            first = _day(f"{text}-01")
             following = date(first.year + first.month // 12, first.month % 12 + 1, 1)
             return midnight(following, timezone) - _MOMENT
-        return midnight(date.fromisoformat(text), timezone)
-    except (ValueError, OverflowError):
+        return midnight(_day(text), timezone)
+    except ValueError:
         raise BadRequestError(
             f"{text!r} is no period: write a month such as 2026-10, or a day in it such as "
             "2026-10-31.",
             param="period",
         ) from None
+
+
+def _day(text: str) -> date:
+    """Read a day that has whole periods around it; ValueError for any other."""
+    day = date.fromisoformat(text)
+    if day.year not in _YEARS:
+        msg = f"nothing was used in {day.year}"
+        raise ValueError(msg)
+    return day
 
 
 def _anchors(

@@ -140,8 +140,10 @@ def test_late_usage_alone_goes_with_the_last_period_that_ended() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "2026", "2026-13", "2026-1", "junk-xx", "2026-02-30", "9999-12"]
-)
+    "text",
+    ["", "2026", "2026-13", "2026-1", "junk-xx", "2026-02-30", "9999-12", "9999-12-15", "9998-13",
+     "0001-01", "1969-12-31"],
+)  # fmt: skip
 def test_what_is_no_period_is_told(text: str) -> None:
     with pytest.raises(BadRequestError, match="is no period"):
         moment_of(text, "UTC")
