@@ -17,7 +17,7 @@ from typing import Any
 import proxy
 from proxy.cli.output import print_table, say
 from proxy.cli.usage import print_usage
-from proxy.demo.requests import run_examples, sdk_installed
+from proxy.demo.requests import open_directly, run_examples, sdk_installed
 from proxy.errors import ProxyError
 from proxy.settings import child_environment
 
@@ -104,7 +104,7 @@ def _proxy(environment: dict[str, str], folder: Path) -> Iterator[str]:
 
 def _alive(address: str) -> str:
     try:
-        with urllib.request.urlopen(f"{address}/healthz") as answer:  # noqa: S310 - our own
+        with open_directly(f"{address}/healthz") as answer:
             return str(answer.status)
     except OSError:
         return ""
@@ -148,5 +148,5 @@ def _make_key(environment: dict[str, str], folder: Path) -> str:
 
 def _get(url: str, key: str) -> Any:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})  # noqa: S310
-    with urllib.request.urlopen(request) as answer:  # noqa: S310 - our own http addresses
+    with open_directly(request) as answer:
         return json.load(answer)

@@ -8,6 +8,9 @@ from typing import Any
 
 from proxy.demo.behaviour import HEADER
 
+open_directly = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+"""Opens addresses of this machine, where ``HTTP_PROXY`` names a proxy too: it is elsewhere."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
@@ -54,10 +57,11 @@ def sdk_installed() -> bool:
 
 def _sdk(base_url: str, key: str) -> Any:
     try:
-        from openai import OpenAI  # noqa: PLC0415 - the SDK is no requirement of the proxy
+        from openai import DefaultHttpxClient, OpenAI  # noqa: PLC0415 - the proxy needs no SDK
     except ImportError:
         return None
-    create = OpenAI(base_url=base_url, api_key=key).chat.completions.create
+    client = OpenAI(base_url=base_url, api_key=key, http_client=DefaultHttpxClient(trust_env=False))
+    create = client.chat.completions.create
 
     def send(example: Example) -> str:
         asked: dict[str, Any] = _body(example)
@@ -82,7 +86,7 @@ class _Plain:
             json.dumps(_body(example)).encode(),
             self._headers | {HEADER: example.script},
         )
-        with urllib.request.urlopen(request) as answer:  # noqa: S310
+        with open_directly(request) as answer:
             lines = [line.decode() for line in answer]
         if not example.stream:
             return _text([json.loads("".join(lines))["choices"][0]["message"]["content"]])

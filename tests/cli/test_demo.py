@@ -13,12 +13,17 @@ from proxy.demo.requests import EXAMPLES, run_examples
 from proxy.settings import child_environment
 
 ROOT = Path(__file__).parents[2]
+NO_WAY_OUT = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
+"""What machines behind a company's proxy have set; nothing listens there."""
 
 
 def test_demo(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("PROXY_PORT=none\nPROXY_UPSTREAM_API_KEY=sk-precious\n")
     environment = child_environment(
-        PYTHONPATH=str(ROOT), TMPDIR=str(tmp_path), PROXY_DATABASE_URL="sqlite:///elsewhere.db"
+        PYTHONPATH=str(ROOT),
+        TMPDIR=str(tmp_path),
+        PROXY_DATABASE_URL="sqlite:///elsewhere.db",
+        **NO_WAY_OUT,
     )
     ran = subprocess.run(
         [sys.executable, "-m", "proxy", "demo"],
@@ -53,6 +58,8 @@ def upstream() -> Iterator[str]:
 def test_same_answers_with_and_without_the_sdk(
     upstream: str, monkeypatch: pytest.MonkeyPatch, installed: bool
 ) -> None:
+    for name, value in NO_WAY_OUT.items():
+        monkeypatch.setenv(name, value)
     if not installed:
         monkeypatch.setitem(sys.modules, "openai", None)
     assert requests.sdk_installed() is installed

@@ -3,8 +3,12 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -85,12 +89,34 @@ def test_settings_are_settings() -> None:
     assert not {"PROXY_UPSTREAM_API_KEY", "PROXY_ADMIN_TOKEN"} & set(given)
 
 
-def test_health_check_is_a_program_that_python_can_read() -> None:
+class _Healthz(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/healthz" else 404)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_health_check_asks_the_proxy_itself_whatever_proxies_are_set(listens: bool) -> None:
     (check,) = values("HEALTHCHECK")
     command = json.loads(check[check.index("CMD ") + 4 :])
     assert command[:2] == ["python", "-c"]
-    compile(command[2], "HEALTHCHECK", "exec")
-    assert "/healthz" in command[2]
+    with HTTPServer(("127.0.0.1", 0), _Healthz) as server:
+        port = str(server.server_port if listens else 9)
+        serving = Thread(target=server.serve_forever, args=(0.01,))
+        serving.start()
+        proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY"), "http://127.0.0.1:9")
+        ran = subprocess.run(
+            [sys.executable, *command[1:]],
+            env={"PROXY_PORT": port, **proxies},
+            capture_output=True,
+            check=False,
+        )
+        server.shutdown()
+        serving.join()
+    assert (ran.returncode == 0) is listens, ran.stderr
 
 
 @pytest.mark.parametrize(("word", "command"), [("ENTRYPOINT", ["weighbridge"]), ("CMD", ["serve"])])
