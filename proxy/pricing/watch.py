@@ -2,7 +2,11 @@
 
 A file is read when two looks in a row saw the same file, so that one that is being written is
 left alone. It is looked at again and again, not awaited by the kernel's notices: those miss
-network file systems, bind mounts and files that are renamed over.
+network file systems, mounted folders and files that are renamed over.
+
+A single file that is mounted into a container can't be followed at all: the mount shows the file
+that had the name when it was made, not the one that an editor put in its place. So a folder is to
+be mounted, and the README says so.
 """
 
 from dataclasses import dataclass
