@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from proxy.errors import ProxyError, SettingsError
+from proxy.errors import BadRequestError, ProxyError, SettingsError
 
 FAILED = 1
 MISUSED = 2
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(asked)
     except ProxyError as error:
         sys.stderr.write(f"weighbridge: {error.message}\n")
-        return MISUSED if isinstance(error, SettingsError) else FAILED
+        return MISUSED if isinstance(error, SettingsError | BadRequestError) else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
 

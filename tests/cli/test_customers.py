@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from proxy.__main__ import FAILED
+from proxy.__main__ import FAILED, MISUSED
 from tests.cli.conftest import Weighbridge
 
 
@@ -37,7 +37,7 @@ def test_changes_are_told(weighbridge: Weighbridge) -> None:
     assert ran.out == "Customer acme: Acme, USD, UTC.\n"
     assert customer(weighbridge)["email"] == ""
     ran = weighbridge("customers", "change", "acme")
-    assert (ran.status, "give one or more of --name" in ran.err) == (FAILED, True)
+    assert (ran.status, "give one or more of --name" in ran.err) == (MISUSED, True)
     ran = weighbridge("customers", "change", "acmee", "--name", "Acme")
     assert (ran.status, "no customer 'acmee'" in ran.err) == (FAILED, True)
 
@@ -50,7 +50,7 @@ def test_everyone_is_billed_in_the_currency_of_the_prices(
         weighbridge("customers", "create", "acme")
     for other in ("EUR", "usd", "dollars"):
         ran = weighbridge("customers", command, "acme", "--currency", other)
-        assert ran.status == FAILED
+        assert ran.status == MISUSED
         assert "pricing.toml is in USD, and everyone is billed in it, so a customer's" in ran.err
         assert f"can't be {other}: leave --currency out" in ran.err
     assert weighbridge("customers", command, "acme", "--currency", "USD").status == 0

@@ -10,7 +10,7 @@ import pytest
 import proxy.cli.serve
 from proxy import __version__
 from proxy.__main__ import FAILED, INTERRUPTED, MISUSED, main
-from proxy.errors import NotFoundError, SettingsError
+from proxy.errors import BadRequestError, NotFoundError, ProxyError, SettingsError
 from tests.cli.conftest import Weighbridge
 
 ROOT = Path(__file__).parents[2]
@@ -37,12 +37,16 @@ def test_unknown_command_is_misuse(weighbridge: Weighbridge) -> None:
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(NotFoundError("It is not there."), FAILED), (SettingsError("It is wrong."), MISUSED)],
+    [
+        (NotFoundError("It is not there."), FAILED),
+        (SettingsError("It is wrong."), MISUSED),
+        (BadRequestError("It is no month."), MISUSED),
+    ],
 )
 def test_errors_that_people_can_mend_are_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    error: NotFoundError,
+    error: ProxyError,
     status: int,
 ) -> None:
     def fail(_arguments: Sequence[str]) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from proxy.__main__ import FAILED
+from proxy.__main__ import MISUSED
 from tests.cli.conftest import Weighbridge
 
 PRICES = """
@@ -82,5 +82,5 @@ def test_a_time_without_an_offset_is_the_file_s(
 @pytest.mark.parametrize("text", ["soon", "0001-01-01T00:00:00+10:00", "9999-12-31T23:00:00"])
 def test_what_is_no_time_is_said(weighbridge: Weighbridge, text: str) -> None:
     ran = weighbridge("prices", "show", "whisper", "--at", text)
-    assert ran.status == FAILED
+    assert ran.status == MISUSED
     assert "is no time: write a date such as 2026-12-01" in ran.err

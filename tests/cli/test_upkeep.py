@@ -81,7 +81,7 @@ def test_pruning_says_what_went(weighbridge: Weighbridge) -> None:
 def test_a_day_that_is_none_is_said(weighbridge: Weighbridge, text: str) -> None:
     weighbridge("keys", "create", "--customer", "acme")
     ran = weighbridge("prune", "--before", text)
-    assert ran.status == FAILED
+    assert ran.status == MISUSED
     assert "is no month and no day: write 2026-10 or 2026-10-15" in ran.err
 
 
