@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from proxy.cli.ledger_access import with_ledger
+from proxy.cli.ledger_access import book_in_force, with_ledger
 from proxy.cli.output import moment, print_json, print_table, say
 from proxy.core.subscriptions import Customer
 from proxy.errors import BadRequestError, ProxyError
@@ -90,12 +90,8 @@ async def make_customer(
 
 async def _require_currency(ledger: Ledger, settings: Settings, given: str | None) -> str | None:
     """Return the price book's currency, or what is given where no book can be read."""
-    from proxy.app import load_book  # noqa: PLC0415 - --help needs no prices
-    from proxy.pricing import parse  # noqa: PLC0415
-
-    adopted = await ledger.book()
     try:
-        book = parse(adopted.text) if adopted else load_book(settings)
+        book, adopted = await book_in_force(ledger, settings)
     except ProxyError:
         return given
     if given not in {None, "", book.currency}:

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
+from proxy.core.book import PriceBook
+from proxy.core.plans import DEFAULT_PLAN
 from proxy.core.subscriptions import Subscription
 from proxy.errors import NotFoundError
 from proxy.ledger.port import Ledger
@@ -33,6 +35,44 @@ def with_ledger(
             return await action(ledger)
 
     return asyncio.run(act())
+
+
+class BookInForce(NamedTuple):
+    """What the proxy prices by; not ``adopted``: what it will, as it never ran on this ledger."""
+
+    book: PriceBook
+    adopted: bool
+
+
+async def book_in_force(ledger: Ledger, settings: Settings) -> BookInForce:
+    """Return the prices in force: the ledger's; before the proxy first ran, the file's.
+
+    Raises:
+        PricingError: They can't be read.
+    """
+    from proxy.app import load_book  # noqa: PLC0415 - --help needs no prices
+    from proxy.pricing import parse  # noqa: PLC0415
+
+    adopted = await ledger.book()
+    if adopted is None:
+        return BookInForce(load_book(settings), adopted=False)
+    return BookInForce(parse(adopted.text, "the price book in force"), adopted=True)
+
+
+def require_plan(prices: BookInForce, settings: Settings, plan: str) -> None:
+    """Raise NotFoundError where there is no such plan: what names it would be billed without."""
+    if plan in {DEFAULT_PLAN, *prices.book.plans}:
+        return
+    known = ", ".join(sorted({DEFAULT_PLAN, *prices.book.plans}))
+    file = settings.pricing_file
+    if not prices.adopted:
+        msg = f"{file} has no plan {plan}: take one of {known}, or add it there."
+        raise NotFoundError(msg)
+    msg = (
+        f"There is no plan {plan} in force: take one of {known}, or add it to {file} and let the "
+        "proxy adopt that; 'weighbridge prices diff' shows what it has not adopted."
+    )
+    raise NotFoundError(msg)
 
 
 async def named_subscription(ledger: Ledger, name: str) -> Subscription:

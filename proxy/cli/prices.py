@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from proxy.cli.ledger_access import with_ledger
+from proxy.cli.ledger_access import BookInForce, book_in_force, require_plan, with_ledger
 from proxy.cli.output import print_json, print_table, say, warn
 from proxy.clock import now
 from proxy.core.book import EVERY_MODEL, PriceBook, Quote
@@ -78,11 +78,10 @@ def show(
 ) -> None:
     """Show what a model costs by the prices in force."""
     settings = Settings.load()
-    book = book_in_force(settings)
+    in_force = _prices(settings)
+    book = in_force.book
     moment = now() if at is None else _moment(at, book.timezone)
-    if plan != DEFAULT_PLAN and plan not in book.plans:
-        known = ", ".join(sorted({DEFAULT_PLAN, *book.plans}))
-        raise NotFoundError(f"There is no plan {plan} in force: take one of {known}.")
+    require_plan(in_force, settings, plan)
     found = book.find(model, None)
     if found is None:
         near = " or ".join(book.nearest(model))
@@ -142,12 +141,17 @@ def _billed_with(explained: dict[str, Any]) -> str:
     return f", as billed with {invoice}" if invoice else ""
 
 
-def book_in_force(settings: Settings) -> PriceBook:
-    """Return what the proxy prices by; before it first ran, that is the file."""
+def _prices(settings: Settings) -> BookInForce:
+    """Return the prices in force; where there is no ledger, none is made to look."""
     from proxy.app import load_book  # noqa: PLC0415 - --help needs no prices
 
-    adopted = _in_force(settings)
-    return load_book(settings) if adopted is None else _parsed(adopted)
+    if not settings.database_path.is_file():
+        return BookInForce(load_book(settings), adopted=False)
+
+    async def read(ledger: Ledger) -> BookInForce:
+        return await book_in_force(ledger, settings)
+
+    return with_ledger(settings, read)
 
 
 def _in_force(settings: Settings) -> AdoptedBook | None:

@@ -5,12 +5,12 @@ from typing import Annotated
 import typer
 
 from proxy.cli.customers import make_customer
-from proxy.cli.ledger_access import with_ledger
+from proxy.cli.ledger_access import book_in_force, require_plan, with_ledger
 from proxy.cli.output import moment, print_json, print_table, say
 from proxy.clock import now
 from proxy.core.plans import DEFAULT_PLAN
 from proxy.core.subscriptions import Subscription
-from proxy.errors import ConflictError, NotFoundError
+from proxy.errors import ConflictError
 from proxy.ledger.port import Ledger
 from proxy.settings import Settings
 
@@ -62,7 +62,7 @@ def change_plan(
     settings = Settings.load()
 
     async def change(ledger: Ledger) -> Subscription:
-        _require_plan(settings, plan)
+        await _require_plan(ledger, settings, plan)
         return await ledger.change_plan(subscription, plan=plan)
 
     changed = with_ledger(settings, change)
@@ -76,11 +76,11 @@ async def make_missing(
 
     Raises:
         ConflictError: It is there, but is another customer's or on another plan.
-        NotFoundError: The price book has no such plan.
+        NotFoundError: No such plan is in force.
     """
     there = await ledger.subscription(external_id)
     if there is None:
-        _require_plan(settings, plan or DEFAULT_PLAN)
+        await _require_plan(ledger, settings, plan or DEFAULT_PLAN)
         await make_customer(ledger, settings, customer)
         return await ledger.make_subscription(
             external_id, customer=customer, plan=plan or DEFAULT_PLAN, started_at=now()
@@ -98,17 +98,9 @@ async def make_missing(
     return there
 
 
-def _require_plan(settings: Settings, plan: str) -> None:
-    if plan == DEFAULT_PLAN:
-        return
-    from proxy.app import load_book  # noqa: PLC0415 - the default plan needs no prices
-
-    plans = load_book(settings).plans
-    if plan not in plans:
-        known = ", ".join(sorted({DEFAULT_PLAN, *plans}))
-        raise NotFoundError(
-            f"{settings.pricing_file} has no plan {plan}: take one of {known}, or add it there."
-        )
+async def _require_plan(ledger: Ledger, settings: Settings, plan: str) -> None:
+    if plan != DEFAULT_PLAN:  # it needs no prices that can be read
+        require_plan(await book_in_force(ledger, settings), settings, plan)
 
 
 _COLUMNS = ("subscription", "customer", "plan", "started", "ended")

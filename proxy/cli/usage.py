@@ -4,10 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from proxy.cli.ledger_access import no_subscription, with_ledger
+from proxy.cli.ledger_access import book_in_force, no_subscription, with_ledger
 from proxy.cli.output import print_json, print_table, say
 from proxy.clock import now
-from proxy.core.book import PriceBook
 from proxy.ledger.port import Ledger
 from proxy.settings import Settings
 
@@ -24,9 +23,8 @@ def usage(
     async def read(ledger: Ledger) -> dict[str, Any] | None:
         from proxy.web.usage import current_usage_json  # noqa: PLC0415 - --help needs none of it
 
-        return await current_usage_json(
-            ledger, await _book_in_force(ledger, settings), subscription, now()
-        )
+        book = (await book_in_force(ledger, settings)).book
+        return await current_usage_json(ledger, book, subscription, now())
 
     report = with_ledger(settings, read)
     if report is None:
@@ -35,17 +33,6 @@ def usage(
         print_json(report)
     else:
         print_usage(report)
-
-
-async def _book_in_force(ledger: Ledger, settings: Settings) -> PriceBook:
-    """What the proxy prices by; before it first ran, that is the file."""
-    from proxy.app import load_book  # noqa: PLC0415 - --help needs no prices
-    from proxy.pricing import parse  # noqa: PLC0415
-
-    adopted = await ledger.book()
-    if adopted is None:
-        return load_book(settings)
-    return parse(adopted.text, "the price book in force")
 
 
 def print_usage(report: dict[str, Any]) -> None:
