@@ -21,9 +21,11 @@ group = typer.Typer(help="Subscriptions: one customer on one plan.", no_args_is_
 def create(
     subscription: Annotated[str, typer.Argument(help="Its name, unique over all customers.")],
     customer: Annotated[str, typer.Option(help="Who is billed; made if missing.")],
-    plan: Annotated[str, typer.Option(help="A plan of pricing.toml.")] = DEFAULT_PLAN,
+    plan: Annotated[
+        str | None, typer.Option(help="A plan of pricing.toml; default unless given.")
+    ] = None,
 ) -> None:
-    """Put a customer on a plan, from now on."""
+    """Put a customer on a plan, from now on; one that is there already is not changed."""
     settings = Settings.load()
 
     async def make(ledger: Ledger) -> Subscription:
@@ -88,12 +90,13 @@ async def make_missing(
     if there.customer.external_id != customer:
         raise ConflictError(
             f"Subscription {external_id} is customer {there.customer.external_id}'s: "
-            "choose another with --subscription."
+            "name another subscription."
         )
     if plan not in {None, there.plan}:
         raise ConflictError(
             f"Subscription {external_id} is on plan {there.plan}, not {plan}: "
-            "leave --plan out, or choose another with --subscription."
+            f"leave --plan out, name another subscription, or move this one with 'weighbridge "
+            f"subscriptions change-plan {external_id} {plan}'."
         )
     return there
 

@@ -68,6 +68,22 @@ def test_a_plan_in_force_is_one_whatever_the_file_says(
     assert weighbridge(*command).status == 0
 
 
+def test_making_one_that_is_there_changes_nothing(weighbridge: Weighbridge) -> None:
+    create = ("subscriptions", "create", "acme", "--customer")
+    weighbridge(*create, "acme", "--plan", "pro")
+    for again in ((), ("--plan", "pro")):
+        ran = weighbridge(*create, "acme", *again)
+        assert (ran.status, ran.err) == (0, "")
+        assert "Subscription acme: customer acme, plan pro." in ran.out
+    ran = weighbridge(*create, "acme", "--plan", "default")
+    assert ran.status == FAILED
+    assert "is on plan pro, not default: leave --plan out, name another" in ran.err
+    assert "'weighbridge subscriptions change-plan acme default'" in ran.err
+    ran = weighbridge(*create, "other")
+    assert (ran.status, "is customer acme's: name another" in ran.err) == (FAILED, True)
+    assert plans(weighbridge) == {"acme": "pro"}
+
+
 @pytest.mark.parametrize("command", [NAMING[0], NAMING[3]], ids=" ".join)
 def test_before_the_proxy_first_ran_the_file_says_which_plans_there_are(
     weighbridge: Weighbridge, tmp_path: Path, command: tuple[str, ...]
