@@ -25,6 +25,7 @@ from proxy.http.server import Server
 from proxy.ledger.port import Ledger
 from proxy.ledger.spool import Spool
 from proxy.ledger.sqlite import SqliteLedger
+from proxy.logs import configure_logging, logs_json
 from proxy.metering.call import Caller, Fault, no_fault
 from proxy.metering.deferred import Deferrals
 from proxy.metering.drains import Drains
@@ -141,7 +142,7 @@ class Application:
         )
         means = SessionMeans(caller=self.caller, ledger=ledger, settler=settler, fault=fault)
         self.sessions = SessionCaller(means, policy)
-        self.access_log = AccessLog(as_json=_logs_json(settings)) if settings.access_log else None
+        self.access_log = AccessLog(as_json=logs_json(settings)) if settings.access_log else None
         self._chores = Chores()
         self.router = self._router()
         self.server = Server(
@@ -334,7 +335,7 @@ def serve(settings: Settings, seat: Seat | None = None) -> int:
     """Serve until told to stop; the exit status."""
     import uvloop  # noqa: PLC0415 - commands other than this one need none
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    configure_logging(settings)
     # What was made by now stays: the collector need not look at it again, nor at every burst.
     gc.collect()
     gc.freeze()
@@ -349,12 +350,6 @@ def cannot_listen(settings: Settings, error: OSError) -> SettingsError:
         f"{settings.host}:{settings.port} can't be listened on ({error.strerror or error}). "
         "Stop what does, or set PROXY_PORT."
     )
-
-
-def _logs_json(settings: Settings) -> bool:
-    if settings.log_format == "auto":
-        return not os.isatty(sys.stderr.fileno())
-    return settings.log_format == "json"
 
 
 def announce(settings: Settings, port: int) -> None:

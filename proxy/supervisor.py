@@ -16,6 +16,7 @@ import time
 
 from proxy.app import Seat, announce, cannot_listen, load_book, serve
 from proxy.errors import PricingError, ProxyError, SettingsError
+from proxy.logs import configure_logging
 from proxy.settings import Settings
 
 START_LIMIT_S = 120.0
@@ -38,7 +39,7 @@ def supervise(settings: Settings) -> int:
 
     Errors: SettingsError and others that keep every worker from starting.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    configure_logging(settings)
     _check_prices(settings)
     return Supervisor(settings).run()
 

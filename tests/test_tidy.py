@@ -30,6 +30,7 @@ ORDER = (
     "billing",
     "web",
     "settings",
+    "logs",
     "upstream_table",
     "chores",
     "app",

@@ -1,6 +1,7 @@
 """A thousand edits under load: no request fails, no half-read file prices, all price alike."""
 
 import asyncio
+import json
 import re
 import signal
 import time
@@ -106,11 +107,11 @@ def _cost(text: str, lines: list[dict[str, Any]]) -> Decimal:
 def _every_refusal_has_its_line(logs: list[str]) -> None:
     refusals = 0
     for log in logs:
-        lines = log.splitlines()
-        for number, line in enumerate(lines):
-            if line.startswith("prices refused"):
+        for line in log.splitlines():
+            message = json.loads(line).get("message", "")
+            if message.startswith("prices refused"):
                 refusals += 1
-                assert PLACE.search(lines[number + 1]), lines[number : number + 3]
+                assert PLACE.search(message.splitlines()[1]), message
     assert refusals > 10
 
 
