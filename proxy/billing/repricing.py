@@ -1,6 +1,7 @@
 """What an edit of prices does to periods that are not closed: the open one, and any before it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,8 @@ from proxy.core.periods import Period, utc_text
 from proxy.core.rating import rate, windows
 from proxy.core.series import SeriesSum
 from proxy.ledger.periods import Activity
+from proxy.ledger.port import Ledger
+from proxy.pricing import diff
 
 PAGE = 50
 MOST_SUBSCRIPTIONS = 1_000
@@ -61,6 +64,16 @@ class Repricing:
         digits = minor_digits(self.currency)
         sign = "-" if change < 0 else "+"
         return f"{self.currency} {sign}{decimal_text(half_up(abs(change), digits), digits)}"
+
+
+async def changes_between(ledger: Ledger, old: PriceBook, new: PriceBook) -> list[str]:
+    """Return what an edit changes, in words; of a plan that it removes, for how many."""
+    on_plan = None
+    if old.plans.keys() - new.plans.keys():
+        on_plan = Counter(
+            each.plan for each in await ledger.subscriptions() if each.ended_at is None
+        )
+    return await asyncio.to_thread(diff, old, new, on_plan)
 
 
 async def reprice(shelf: BookShelf, old: PriceBook, new: PriceBook, now: datetime) -> Repricing:

@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 
 from proxy.billing.books import BookShelf
 from proxy.billing.closing import Closer
-from proxy.billing.repricing import reprice
+from proxy.billing.repricing import changes_between, reprice
 from proxy.core.book import PriceBook
 from proxy.core.periods import utc_text
 from proxy.core.times import QUARTER_S
 from proxy.errors import LedgerUnavailableError, NotFoundError, PricingError, ProxyError
-from proxy.pricing import diff, refuse_change
+from proxy.pricing import refuse_change
 from proxy.pricing.watch import LOOK_S, GoodFile, PriceFile, RefusedFile, read_prices
 
 CLOSE_EVERY_S = 60.0
@@ -135,7 +135,7 @@ class BillingUpkeep:
             # A stricter version of this program may no longer read what an older one adopted.
             log.warning("the prices before can't be compared: %s", error.message)
             return
-        changes = await asyncio.to_thread(diff, old, found.book)
+        changes = await changes_between(self._ledger, old, found.book)
         log.info("prices adopted, number %d: %s", adopted.sequence, _summary(changes))
         for change in changes[:MOST_LINES]:
             log.info("prices: %s", change)

@@ -1,6 +1,6 @@
 """``weighbridge prices``: what is in force, what an edit would change, why an amount is so."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from proxy.core.prices import ModelPrices, PriceKey, Version
 from proxy.core.units import grouped_units
 from proxy.core.usage import Metric
 from proxy.errors import BadRequestError, NotFoundError
-from proxy.ledger.port import AdoptedBook, Ledger
+from proxy.ledger.port import Ledger
 from proxy.settings import Settings
 
 group = typer.Typer(help="Prices: in force, edited, explained.", no_args_is_help=True)
@@ -33,15 +33,25 @@ def show_diff(
     as_json: Json = False,
 ) -> None:
     """Compare a pricing file with what is in force: what would it change?"""
-    from proxy.pricing import diff, parse, refuse_change  # noqa: PLC0415 - --help needs no prices
+    from proxy.billing.repricing import changes_between  # noqa: PLC0415 - --help needs no prices
+    from proxy.pricing import parse, refuse_change  # noqa: PLC0415
     from proxy.pricing.watch import read_text  # noqa: PLC0415
 
     settings = Settings.load()
     file = file or settings.pricing_file
     text = read_text(file)
     book = parse(text, str(file))
-    adopted = _in_force(settings)
-    if adopted is None:
+
+    async def compare(ledger: Ledger) -> tuple[int, list[str], str | None] | None:
+        adopted = await ledger.book()
+        if adopted is None:
+            return None
+        old = parse(adopted.text, "the price book in force")
+        refused = refuse_change(old, book, await ledger.used_plans(), text, str(file))
+        return adopted.sequence, await changes_between(ledger, old, book), refused
+
+    compared = with_ledger(settings, compare) if settings.database_path.is_file() else None
+    if compared is None:
         path = settings.database_path
         none = "No prices are in force yet"
         if not path.is_file():
@@ -49,22 +59,16 @@ def show_diff(
         raise NotFoundError(
             f"{none}, and {file} is good: 'weighbridge serve' adopts the pricing file."
         )
-    old = _parsed(adopted)
-    changes = diff(old, book)
-    refused = refuse_change(old, book, with_ledger(settings, _used_plans), text, str(file))
+    sequence, changes, refused = compared
     if as_json:
-        print_json({"in_force": adopted.sequence, "changes": changes, "refused": refused})
+        print_json({"in_force": sequence, "changes": changes, "refused": refused})
     else:
         for change in changes:
             say(change)
         if not changes:
-            say(f"{file} says what is in force (number {adopted.sequence}).")
+            say(f"{file} says what is in force (number {sequence}).")
         if refused is not None:
             warn(f"it would be refused: {refused}")
-
-
-async def _used_plans(ledger: Ledger) -> Sequence[str]:
-    return await ledger.used_plans()
 
 
 @group.command("show")
@@ -152,21 +156,6 @@ def _prices(settings: Settings) -> BookInForce:
         return await book_in_force(ledger, settings)
 
     return with_ledger(settings, read)
-
-
-def _in_force(settings: Settings) -> AdoptedBook | None:
-    """Return what a ledger has in force; where there is no ledger, none is made to look."""
-
-    async def read(ledger: Ledger) -> AdoptedBook | None:
-        return await ledger.book()
-
-    return with_ledger(settings, read) if settings.database_path.is_file() else None
-
-
-def _parsed(adopted: AdoptedBook) -> PriceBook:
-    from proxy.pricing import parse  # noqa: PLC0415 - --help needs no prices
-
-    return parse(adopted.text, "the price book in force")
 
 
 def _moment(text: str, timezone: str) -> datetime:

@@ -18,10 +18,11 @@ USUAL_PACKAGE = 1_000_000
 """The package size that need not be said."""
 
 
-def diff(old: PriceBook, new: PriceBook) -> list[str]:
+def diff(old: PriceBook, new: PriceBook, on_plan: Mapping[str, int] | None = None) -> list[str]:
     """Return what differs: ``gpt-4o output 10.00 -> 9.00, from 2026-12-01``.
 
-    Without a date it is so from ever, which reprices the open period.
+    Without a date it is so from ever, which reprices the open period. ``on_plan`` counts the
+    subscriptions on each plan, where that is known: those on one that is removed lose its terms.
     """
     lines = list(_differences("", _book_facts(old), _book_facts(new)))
     for name in dict.fromkeys((*old.models, *new.models)):
@@ -33,7 +34,19 @@ def diff(old: PriceBook, new: PriceBook) -> list[str]:
             lines += _dated_differences(name, before.history, after.history, zone(new.timezone))
     for code in dict.fromkeys((*old.plans, *new.plans)):
         lines += _plan_differences(code, old.plans.get(code), new.plans.get(code), new.timezone)
+        if code not in new.plans:
+            lines[-1] += _left_behind(None if on_plan is None else on_plan.get(code, 0))
     return lines
+
+
+def _left_behind(subscriptions: int | None) -> str:
+    """Say what becomes of the subscriptions on a plan that is removed."""
+    if subscriptions == 0:
+        return "; no subscription is on it"
+    count = "" if subscriptions is None else f" ({subscriptions:,})"
+    return (
+        f"; subscriptions on it{count} are billed as default, without its limits and allowed_models"
+    )
 
 
 def _plan_differences(

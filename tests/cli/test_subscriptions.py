@@ -68,6 +68,17 @@ def test_a_plan_in_force_is_one_whatever_the_file_says(
     assert weighbridge(*command).status == 0
 
 
+def test_the_diff_counts_who_is_on_a_plan_that_is_removed(
+    weighbridge: Weighbridge, adopt: Adopt, tmp_path: Path
+) -> None:
+    weighbridge("keys", "create", "--customer", "acme", "--plan", "pro")
+    adopt(PRICES)
+    (tmp_path / "pricing.toml").write_text(WITHOUT)
+    (line,) = weighbridge("prices", "diff", "--json").json()["changes"]
+    assert line.startswith("plan pro removed; subscriptions on it (1) are billed as default")
+    assert weighbridge("prices", "diff").out == f"{line}\n"
+
+
 def test_making_one_that_is_there_changes_nothing(weighbridge: Weighbridge) -> None:
     create = ("subscriptions", "create", "acme", "--customer")
     weighbridge(*create, "acme", "--plan", "pro")

@@ -47,6 +47,24 @@ async def test_an_edit_is_told_with_its_effect(
     assert "prices: the open period of 1 of 2 subscriptions changed by USD -1.00" in caplog.messages
 
 
+async def test_a_plan_that_an_edit_removes_is_told_with_who_is_on_it(
+    office: Office, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "weighbridge")
+    for name, plan in (("one", "pro"), ("two", "pro"), ("moved", "pro"), ("other", "default")):
+        await office.customer(name, plan=plan)
+    await office.ledger.change_plan("moved", plan="default")
+    chores = upkeep(office, path)
+    await chores.begin()
+    path.write_text(PRICES.replace("[plans.pro]", "[plans.gold]"))
+    for _ in range(2):
+        await chores.look()
+    await asyncio.gather(*chores._background)
+    assert "prices: plan gold added" in caplog.messages
+    (told,) = (line for line in caplog.messages if line.startswith("prices: plan pro removed"))
+    assert "subscriptions on it (2) are billed as default" in told
+
+
 async def test_who_does_not_lead_adopts_nothing_and_still_knows(
     office: Office, path: Path, tmp_path: Path
 ) -> None:

@@ -60,8 +60,21 @@ def test_diff(before: str, after: str, lines: list[str]) -> None:
     assert diff(parse(BASE), parse(BASE.replace(before, after, 1))) == lines
 
 
-def test_removed() -> None:
-    assert diff(parse(BASE), parse("")) == ["gpt-4o removed", "o1 removed", "plan pro removed"]
+@pytest.mark.parametrize(
+    ("on_plan", "told"),
+    [
+        (None, "subscriptions on it are billed as default, without its limits and"),
+        (
+            {"pro": 1_200, "default": 3},
+            "subscriptions on it (1,200) are billed as default, without",
+        ),
+        ({"default": 3}, "no subscription is on it"),
+    ],
+)
+def test_removed(on_plan: dict[str, int] | None, told: str) -> None:
+    *models, plan = diff(parse(BASE), parse(""), on_plan)
+    assert models == ["gpt-4o removed", "o1 removed"]
+    assert plan.startswith(f"plan pro removed; {told}")
 
 
 def test_dated() -> None:
