@@ -12,7 +12,8 @@ From the inside out; each imports only what stands above it in this list:
 ``metering``  one metered call: open, send, relay, measure, settle.
 ``billing``   periods rated, closed and invoiced; edits of prices.
 ``web``       routes and views: ``/v1``, usage, health.
-``settings``  what an operator can set; ``upstream_table`` reads the table of further upstreams.
+``settings``  what an operator can set; ``upstream_table`` reads the table of further upstreams;
+              ``logs`` has what the log looks like.
 ``app``       the parts put together; ``chores`` keeps its background running.
 ``supervisor``  the worker processes of ``--workers``.
 ``demo``      the scripted upstream.
