@@ -163,3 +163,12 @@ def test_every_entry_can_be_found_and_prices_something() -> None:
     for name, model in BOOK.models.items():
         assert BOOK.match(name, None) is model
         assert model.history.versions[-1].table.prices
+
+
+def test_the_plan_that_its_comments_show_can_be_used() -> None:
+    shown = [line[4:] for line in TEXT.splitlines() if line.startswith("#   ")]
+    example = shown[shown.index("[plans.pro]") :]
+    plan = parse("\n".join([TEXT, *example])).plans["pro"]
+    assert (plan.markup, plan.billing_time, plan.assumed_output) == (D("1.20"), "anniversary", 4096)
+    assert plan.limits.requests_per_minute == 600
+    assert plan.key_limits.spend_per_day == 5
