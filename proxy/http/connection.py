@@ -15,7 +15,9 @@ from proxy.http.known import KnownHead
 from proxy.http.pace import BodyPace, ReaderPace
 from proxy.http.refusals import body_too_slow, head_too_large, malformed
 from proxy.http.render import render_bytes
-from proxy.wire.headers import Headers, RequestHead
+from proxy.http.upgrades import parser_past
+from proxy.wire.headers import Headers
+from proxy.wire.websocket_handshake import is_websocket
 
 if TYPE_CHECKING:
     from proxy.http.server import Server
@@ -32,6 +34,7 @@ class ServerConnection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._current: Exchange | None = None
         self._incoming: Exchange | None = None
+        self._upgrading: Exchange | None = None
         self._waiting: deque[Exchange] = deque()
         self._task: asyncio.Task[None] | None = None
         self._reading = True
@@ -176,7 +179,9 @@ class ServerConnection(asyncio.Protocol):
     def expire(self) -> None:
         """Act on a client that is idle, slow or stalled."""
         if self._reader.due_s <= self._read_by_s:
-            self._look_at_reader()
+            transport = self.transport
+            if transport is not None and self._reader.has_stalled(transport, self._loop.time()):
+                self.abort()
             return
         self._read_by_s = math.inf
         if self._incoming is not None:
@@ -186,14 +191,6 @@ class ServerConnection(asyncio.Protocol):
             self.abort()
         elif self._current is None:
             self.close()
-
-    def _look_at_reader(self) -> None:
-        """Break off with a client that has read nothing since it was last looked at."""
-        if self.transport is not None and self._reader.has_stalled(
-            self.transport, self._loop.time()
-        ):
-            self._reader.rest()
-            self.abort()
 
     def _expect_more(self) -> None:
         """Give a body's next piece its time."""
@@ -221,10 +218,19 @@ class ServerConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole: serve it now, or after those before it."""
-        exchange = Exchange(self, self._read_head())
+        if self._head_bytes > self._small_head_bytes:
+            size = sum(len(name) + len(value) for name, value in self._headers)
+            if self._is_too_large(size):
+                raise head_too_large(self._limits.head_bytes)
+        head = self._known.head(self._parser, self._url, self._headers)
+        exchange = Exchange(self, head)
         if not self._parser.should_keep_alive():
             exchange.keep_alive = False
-        self._incoming = exchange
+        if head.upgrade:
+            # The parser is about to call it complete, whatever its framing says.
+            self._upgrading = exchange
+        else:
+            self._incoming = exchange
         self._head_bytes = self._trailer_bytes = 0
         self._pace.restart()
         if self._current is None and not self._write_paused:
@@ -251,43 +257,28 @@ class ServerConnection(asyncio.Protocol):
         if exchange is not None:
             exchange.finish()
 
-    def _read_head(self) -> RequestHead:
-        parser = self._parser
-        if self._head_bytes > self._small_head_bytes:
-            size = sum(len(name) + len(value) for name, value in self._headers)
-            if self._is_too_large(size):
-                raise head_too_large(self._limits.head_bytes)
-        fields, memo, length = self._known.look_up(self._headers)
-        path, query = self._known.target(self._url)
-        return RequestHead(
-            method=parser.get_method().decode("ascii"),
-            path=path,
-            query=query,
-            headers=self._headers,
-            fields=fields,
-            http_minor=0 if parser.get_http_version() == "1.0" else 1,
-            content_length=length,
-            length_unknown=b"transfer-encoding" in fields,
-            upgrade=parser.should_upgrade(),
-            memo=memo,
-        )
-
     def _is_too_large(self, size: int) -> bool:
         return size > self._limits.head_bytes or len(self._headers) > limits.MAX_HEADERS
 
     def _upgraded(self, rest: bytes) -> None:
-        """After the head of an upgrade all bytes belong to the tunnel, or to nobody."""
-        exchange = self._waiting[-1] if self._waiting else self._current
-        if exchange is None:
-            self.close()
+        """Keep what follows a WebSocket's head for its tunnel; otherwise the request goes on."""
+        exchange, self._upgrading = self._upgrading, None
+        assert exchange is not None  # noqa: S101 - its head was just read
+        if is_websocket(exchange.head):
+            exchange.keep_alive = False
+            exchange.finish()
+            self._tunnelled = exchange
+            self.pause_reading()
+            if rest:
+                exchange.feed(rest)
             return
-        exchange.keep_alive = False
-        self._tunnelled = exchange
-        self._incoming = None
-        exchange.body_complete = True
-        self.pause_reading()
-        if rest:
-            exchange.feed(rest)
+        self._incoming = exchange
+        try:
+            self._parser = parser_past(exchange.head, self)
+        except httptools.HttpParserError as error:
+            self._refuse(malformed(error))
+        else:
+            self.data_received(rest)
 
     # From exchanges.
 
@@ -326,6 +317,14 @@ class ServerConnection(asyncio.Protocol):
         if self.transport is not None:
             self._server.ignore(self.transport)
         self.resume_reading()
+
+    def leave_tunnel(self, exchange: Exchange) -> bool:
+        """Wait for a tunnel no more, if this one's was: unread, no client is seen to leave."""
+        if self._tunnelled is not exchange:
+            return False
+        self._tunnelled = None
+        self.resume_reading()
+        return True
 
     def write(self, data: bytes) -> None:
         """Send bytes, unless the client is gone."""

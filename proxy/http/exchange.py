@@ -6,6 +6,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.errors import OverloadedError
+from proxy.http.reasons import REASONS
 from proxy.http.refusals import body_too_large, upload_too_large
 from proxy.wire.headers import Headers, RequestHead
 
@@ -361,6 +362,11 @@ class Exchange:
             sink.body_data(ahead)
         self._connection.tunnel(self)
 
+    def stay_http(self) -> None:
+        """Be the plain request that any upgrade is, too; what came for a tunnel is nobody's."""
+        if self._connection.leave_tunnel(self):
+            self._forget_kept()
+
     def pause_tunnel(self) -> None:
         """Take no more of the client's bytes for now."""
         self._connection.pause_reading()
@@ -372,23 +378,3 @@ class Exchange:
     def write_raw(self, data: bytes) -> None:
         """Send bytes outside of HTTP's framing, in a tunnel."""
         self._connection.write(data)
-
-
-REASONS = {
-    200: b"OK",
-    400: b"Bad Request",
-    401: b"Unauthorized",
-    403: b"Forbidden",
-    404: b"Not Found",
-    405: b"Method Not Allowed",
-    408: b"Request Timeout",
-    409: b"Conflict",
-    413: b"Content Too Large",
-    415: b"Unsupported Media Type",
-    429: b"Too Many Requests",
-    431: b"Request Header Fields Too Large",
-    500: b"Internal Server Error",
-    502: b"Bad Gateway",
-    503: b"Service Unavailable",
-    504: b"Gateway Timeout",
-}

@@ -4,7 +4,7 @@ from typing import Any
 
 import httptools
 
-from proxy.wire.headers import Headers
+from proxy.wire.headers import Headers, RequestHead
 
 
 class KnownHead:
@@ -19,6 +19,25 @@ class KnownHead:
         self._length_at = -1
         self._url = b"/"
         self._target = ("/", "")
+
+    def head(
+        self, parser: httptools.HttpRequestParser, url: bytes, headers: Headers
+    ) -> RequestHead:
+        """Return the head that ``parser`` has just read; httptools' errors where it is none."""
+        fields, memo, length = self.look_up(headers)
+        path, query = self.target(url)
+        return RequestHead(
+            method=parser.get_method().decode("ascii"),
+            path=path,
+            query=query,
+            headers=headers,
+            fields=fields,
+            http_minor=0 if parser.get_http_version() == "1.0" else 1,
+            content_length=length,
+            length_unknown=b"transfer-encoding" in fields,
+            upgrade=parser.should_upgrade(),
+            memo=memo,
+        )
 
     def target(self, url: bytes) -> tuple[str, str]:
         """Return a target's path and query; httptools' errors where it is none."""

@@ -58,7 +58,10 @@ class ReaderPace:
         """Tell whether it has taken nothing since it was last looked at; otherwise watch on."""
         before = self._unsent
         self.watch(transport, now_s)
-        return self._unsent >= before
+        stalled = self._unsent >= before
+        if stalled:
+            self.rest()
+        return stalled
 
 
 def unsent_bytes(transport: asyncio.Transport) -> int:

@@ -3,7 +3,8 @@
 import msgspec
 
 from proxy.errors import ProxyError
-from proxy.http.exchange import REASONS, Exchange
+from proxy.http.exchange import Exchange
+from proxy.http.reasons import REASONS
 from proxy.wire.headers import Headers
 
 REQUEST_ID_HEADER = b"x-weighbridge-request-id"

@@ -133,6 +133,8 @@ class Gateway:
         if head.upgrade and self._sockets.take(head, endpoint):
             await self._serve_socket(exchange, endpoint, noted, (request_id, opened_at_us, digest))
             return
+        if head.upgrade:
+            exchange.stay_http()
         if self._managed and (endpoint is None or not endpoint.managed or endpoint.socket):
             raise _closed(head)
         read = await self._reader.read(exchange, endpoint)

@@ -224,16 +224,6 @@ async def test_a_client_that_leaves_is_seen_though_its_upload_waits(serve: Serve
     await asyncio.wait_for(sinks[0].left.wait(), 5)
 
 
-async def test_an_upgrade_that_nobody_wants_is_served_as_a_request(serve: Serve) -> None:
-    wire = await (await serve(echo)).connect()
-    await wire.send(
-        b"POST /a HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n"
-        b"content-length: 2\r\n\r\nhi"
-    )
-    status, headers, body = await wire.answer()
-    assert (status, body, headers[b"connection"]) == (200, b"/a hi", b"close")
-
-
 async def test_an_unexpected_error_is_answered_and_logged(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
