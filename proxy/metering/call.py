@@ -274,7 +274,8 @@ class Caller:
         connection.send(call.head, call.body, sink, bodiless=exchange.head.method == "HEAD")
         relay.sent = call.body is not None
         if call.body is None:
-            upload = Upload(connection, relay, call.form, chunked=call.chunked_upward)
+            length = exchange.head.content_length
+            upload = Upload(connection, relay, call.form, length, chunked=call.chunked_upward)
             exchange.stream_body(upload)
         return None
 
