@@ -15,6 +15,7 @@ from proxy.core.usage import (
     TokenType,
     Usage,
 )
+from proxy.errors import UpstreamError, UpstreamTimedOutError
 from proxy.wire.deferred import FAILED
 from proxy.wire.usage.notes import MEASURED_BY_US
 
@@ -24,6 +25,7 @@ class Ended(StrEnum):
 
     COMPLETE = "complete"
     UPSTREAM_BROKE = "upstream_broke"
+    TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
     DRAIN_LIMIT = "drain_limit"
     SHUTDOWN = "shutdown"
@@ -62,12 +64,17 @@ class Estimated:
     notes: tuple[str, ...] = ()
 
 
-STOPPED_BY_US = frozenset({Ended.CANCELLED, Ended.DRAIN_LIMIT, Ended.SHUTDOWN})
+STOPPED_BY_US = frozenset({Ended.CANCELLED, Ended.DRAIN_LIMIT, Ended.SHUTDOWN, Ended.TIMED_OUT})
 """Whoever wanted it: the upstream would have gone on."""
 
 
 NOT_METERED: Final = Usage(quantities=(), notes=("unmetered",))
 """The usage of what has none, or is not known."""
+
+
+def ended_by(error: UpstreamError) -> Ended:
+    """Say how an answer ended that failed: an upstream that is only silent may be working."""
+    return Ended.TIMED_OUT if isinstance(error, UpstreamTimedOutError) else Ended.UPSTREAM_BROKE
 
 
 def needs_estimate(outcome: Outcome) -> bool:

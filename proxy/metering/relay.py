@@ -9,7 +9,7 @@ from proxy.errors import ProxyError, UpstreamError
 from proxy.http.exchange import Exchange
 from proxy.http.upstream import UpstreamConnection
 from proxy.metering.drains import Drains
-from proxy.metering.outcome import Ended
+from proxy.metering.outcome import Ended, ended_by
 from proxy.wire.answer import AnswerMeter
 from proxy.wire.headers import AnswerHead, Headers
 
@@ -142,7 +142,7 @@ class Relay:
         self.error = error
         if self.meter is not None:
             self.meter.finish()
-        self._end(Ended.UPSTREAM_BROKE)
+        self._end(ended_by(error))
 
     def upstream_paused(self) -> None:
         """Take the request's body more slowly."""

@@ -12,7 +12,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from proxy.errors import OverloadedError, ProxyError, UpstreamError
 from proxy.http.exchange import Exchange
 from proxy.http.upstream import UpstreamConnection
-from proxy.metering.outcome import Ended
+from proxy.metering.outcome import Ended, ended_by
 from proxy.metering.relay import DisconnectPolicy
 from proxy.metering.session_drain import SessionDrain
 from proxy.wire.headers import AnswerHead, Headers
@@ -136,7 +136,7 @@ class SessionRelay(Generic[T]):
     def answer_failed(self, error: UpstreamError) -> None:
         """The upstream broke off, or never answered."""
         self.error = error
-        self._end(Ended.UPSTREAM_BROKE)
+        self._end(ended_by(error))
 
     def upstream_paused(self) -> None:
         """Let the client wait for a slow upstream."""

@@ -154,6 +154,19 @@ def test_case_07_a_limit_is_charged_what_a_whole_answer_cost(
     assert [Decimal(row["total_reserved"]) for row in rows] == [0]
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_case_08_a_call_that_times_out_before_its_answer_is_billed(
+    cancelling: ProxyProcess, upstream: ScriptedThread, *, stream: bool
+) -> None:
+    """The same: the upstream has read the request, and goes on working on it."""
+    key = customer(cancelling)
+    upstream.answers(steps(Ending.HANG))
+    assert ask(cancelling, chat(key, stream=stream)).status == 504
+    usage = until_counted(cancelling, key, partial=1)
+    assert tokens(usage)["input"] > 5
+    assert "output" not in tokens(usage)
+
+
 @pytest.mark.parametrize("how", ["leaves", "times out"])
 def test_case_08_cancelled_and_timed_out_calls_are_billed(
     cancelling: ProxyProcess, upstream: ScriptedThread, how: str

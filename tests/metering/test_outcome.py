@@ -73,7 +73,7 @@ def succeeded(seen: Outcome) -> bool:
     """Whether the upstream bills for it, as far as anyone can know."""
     if seen.status is not None:
         return 200 <= seen.status < 300
-    stopped = seen.ended in {Ended.CANCELLED, Ended.DRAIN_LIMIT, Ended.SHUTDOWN}
+    stopped = seen.ended not in {None, Ended.COMPLETE, Ended.UPSTREAM_BROKE}
     return stopped and seen.sent and seen.metered
 
 
@@ -122,6 +122,7 @@ def test_an_estimate_is_needed_exactly_where_it_is_used() -> None:
         (None, Ended.CANCELLED, ("cancelled",)),
         (None, Ended.DRAIN_LIMIT, ("drain_limit",)),
         (None, Ended.SHUTDOWN, ("shutdown",)),
+        (None, Ended.TIMED_OUT, ("timed_out",)),
     ],
 )
 def test_a_failure_bills_nothing_and_says_why(
@@ -133,7 +134,9 @@ def test_a_failure_bills_nothing_and_says_why(
     assert measurement.usage == Usage(quantities=(), notes=notes)
 
 
-@pytest.mark.parametrize("ended", [Ended.CANCELLED, Ended.DRAIN_LIMIT, Ended.SHUTDOWN])
+@pytest.mark.parametrize(
+    "ended", [Ended.CANCELLED, Ended.DRAIN_LIMIT, Ended.SHUTDOWN, Ended.TIMED_OUT]
+)
 def test_what_was_sent_is_not_free_for_being_stopped_before_its_answer(ended: Ended) -> None:
     seen = outcome(status=None, ended=ended, reported=None, completed=False)
     assert needs_estimate(seen)

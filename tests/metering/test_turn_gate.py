@@ -95,6 +95,7 @@ def test_who_answers_an_upstreams_close_has_not_left_before() -> None:
         (Ended.UPSTREAM_BROKE, False, RequestState.FAILED),
         (Ended.CANCELLED, False, RequestState.PARTIAL),
         (Ended.SHUTDOWN, False, RequestState.PARTIAL),
+        (Ended.TIMED_OUT, False, RequestState.PARTIAL),
         (Ended.DRAIN_LIMIT, True, RequestState.PARTIAL),
     ],
 )
