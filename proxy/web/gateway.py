@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from urllib.parse import parse_qsl, unquote, urlencode
+from urllib.parse import unquote
 
 import msgspec
 
 from proxy.core.ids import RequestIds, to_text
-from proxy.core.subscriptions import KEY_PREFIX_LENGTH, NO_SECRET, ApiKey
+from proxy.core.subscriptions import NO_SECRET, ApiKey
 from proxy.core.usage import Measurement
 from proxy.errors import (
     BadRequestError,
@@ -27,6 +27,7 @@ from proxy.web.keys import KeyRing
 from proxy.web.model_gate import ModelGate
 from proxy.web.model_list import ModelList
 from proxy.web.reading import BodyReader, ReadBody
+from proxy.web.secrets import prefix_of, shown_secret, without_secrets
 from proxy.web.shares import OpenShares, Strangers
 from proxy.web.sockets import Sockets, Visit
 from proxy.wire.endpoints import (
@@ -37,12 +38,11 @@ from proxy.wire.endpoints import (
     azure_deployment,
     endpoint_for,
 )
-from proxy.wire.headers import RequestHead, bearer_secret, is_preflight, upward
+from proxy.wire.headers import RequestHead, is_preflight, upward
 from proxy.wire.request import RequestFacts, with_usage_asked
 from proxy.wire.upstream_paths import ANTHROPIC_VERSION, AZURE_PREFIX, UpstreamKind
-from proxy.wire.websocket_handshake import SWITCHED, subprotocol_secret
+from proxy.wire.websocket_handshake import SWITCHED
 
-_SECRET_PARAMETERS = frozenset({"api-key", "api_key", "key", "access_token"})
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
@@ -120,10 +120,10 @@ class Gateway:
         self, exchange: Exchange, request_id: int, opened_at_us: int, noted: "_Noted"
     ) -> None:
         head = exchange.head
-        secret = _secret(head)
+        secret = shown_secret(head)
         digest, key = self._keys.known(secret) or await self._authenticate(secret, head)
         noted.key = key
-        noted.prefix = key.prefix if key is not None else _prefix(secret)
+        noted.prefix = key.prefix if key is not None else prefix_of(secret)
         owner = exchange.holder = digest if key is None else key.subscription_id
         self._open.claim(owner)
         noted.owner = owner
@@ -206,7 +206,7 @@ class Gateway:
             key_now=partial(self._key_now, head),
             key_digest=digest,
             key_prefix=noted.prefix,
-            query=_without_secrets(head.query) if self._managed else head.query,
+            query=without_secrets(head.query) if self._managed else head.query,
             attempt=_attempt(head),
         )
         noted.model, noted.measurement = await self._sockets.carry(exchange, endpoint, visit)
@@ -215,7 +215,7 @@ class Gateway:
 
     async def _key_now(self, head: RequestHead) -> ApiKey | None:
         """Return the key of a client that is here already; it may have been revoked since."""
-        secret = _secret(head)
+        secret = shown_secret(head)
         _, key = self._keys.known(secret) or await self._authenticate(secret, head)
         return key
 
@@ -231,7 +231,7 @@ class Gateway:
         digest, key = await self._keys.find(secret)
         if key is None and self._managed:
             raise UnauthorizedError(
-                f"Incorrect API key provided: {_prefix(secret)}…. Use a key that the operator "
+                f"Incorrect API key provided: {prefix_of(secret)}…. Use a key that the operator "
                 "made with 'weighbridge keys create'."
             )
         return digest, key
@@ -288,7 +288,7 @@ class Gateway:
         last: tuple[object, bytes] | None = head.memo.get(_LINES)
         if last is not None and last[0] == what:
             return last[1]
-        query = _without_secrets(head.query) if self._managed else head.query
+        query = without_secrets(head.query) if self._managed else head.query
         target = upstream.target(head.path, query, model)
         line = f"{head.method} {target} HTTP/1.1\r\n".encode("latin-1")
         headers = upward(head, credentials=upstream.credentials, edited=asked, rewritten=ours)
@@ -330,7 +330,6 @@ class _Noted(msgspec.Struct, kw_only=True):
     measurement: Measurement | None = None
 
 
-_SHOWN = "shown"
 _LINES = "lines"
 """What is remembered with the headers of a connection's last request."""
 
@@ -357,20 +356,6 @@ def _attempt(head: RequestHead) -> int:
     return int(text) if text.isdigit() and len(text) < 4 else 0
 
 
-def _secret(head: RequestHead) -> bytes | None:
-    """Return the key that a client shows: in a header, or where browsers put it for a socket."""
-    secret: bytes | None = head.memo.get(_SHOWN)
-    if secret is None:
-        secret = head.memo[_SHOWN] = bearer_secret(head.fields)
-    return secret or subprotocol_secret(head)
-
-
-def _prefix(secret: bytes | None) -> str:
-    """Return what may be shown of a secret: never more than a third of it."""
-    shown = (secret or b"")[: min(KEY_PREFIX_LENGTH, len(secret or b"") // 3)]
-    return shown.decode("ascii", "replace")
-
-
 def _length(body: bytes | None, plain: bytes | None, head: RequestHead) -> int:
     if body is None:
         return head.content_length or 0
@@ -382,11 +367,3 @@ def _closed(head: RequestHead) -> ClosedPathError:
         f"{head.method} {head.path} is not open here: in managed mode only paths that are metered "
         f"and guarded are. Open are {_OPEN}."
     )
-
-
-def _without_secrets(query: str) -> str:
-    if not query:
-        return query
-    pairs = parse_qsl(query, keep_blank_values=True)
-    kept = [pair for pair in pairs if pair[0].lower() not in _SECRET_PARAMETERS]
-    return query if len(kept) == len(pairs) else urlencode(kept)
