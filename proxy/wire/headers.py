@@ -109,9 +109,14 @@ def bearer_secret(fields: dict[bytes, bytes]) -> bytes | None:
     """Return the key that a client sent: a bearer token, ``api-key`` or ``x-api-key``."""
     authorization = fields.get(b"authorization")
     if authorization is not None:
-        scheme, _, secret = authorization.partition(b" ")
-        return secret.strip() or None if scheme.lower() == b"bearer" else None
+        return secret_of_bearer(authorization)
     return fields.get(b"api-key") or fields.get(b"x-api-key") or None
+
+
+def secret_of_bearer(authorization: bytes) -> bytes | None:
+    """Return the token of ``Bearer <token>``; None for any other scheme."""
+    scheme, _, secret = authorization.partition(b" ")
+    return secret.strip() or None if scheme.lower() == b"bearer" else None
 
 
 def is_preflight(head: RequestHead) -> bool:

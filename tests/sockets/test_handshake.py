@@ -68,6 +68,55 @@ async def test_a_browser_sends_its_key_as_a_subprotocol(
     assert request["state"] == "exact"
 
 
+@pytest.mark.parametrize("managed", [True, False])
+@pytest.mark.parametrize("shown", ["api-key={}", "Authorization=Bearer+{}"])
+async def test_a_key_may_be_in_a_sockets_query(
+    upstream: SocketUpstream, start_proxy: StartProxy, shown: str, *, managed: bool
+) -> None:
+    """As openai-node's OpenAIRealtimeWebSocket.azure() sends it."""
+    proxy = start_proxy(managed=managed)
+    key = proxy.key() if managed else "sk-in-a-query"
+    path = f"/realtime?model=gpt-realtime&{shown.format(key)}"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(url(proxy, path)) as socket,
+    ):
+        await socket.send_str(CREATE)
+        types = [json.loads((await socket.receive()).data)["type"] for _ in range(4)]
+    assert types[-1] == "response.done"
+    assert (key in upstream.sockets[0].query) is not managed
+    if managed:
+        assert upstream.asked[0]["authorization"] == f"Bearer {UPSTREAM_KEY}"
+        assert upstream.sockets[0].query == "model=gpt-realtime"
+    (request,) = await settled(proxy)
+    assert request["state"] == "exact"
+    assert key not in proxy.log
+
+
+@pytest.mark.parametrize(
+    "query", ["api-key=", "Authorization=Basic+{}", "key={}", "api-key=x&api-key={}"]
+)
+async def test_other_parameters_are_no_keys(
+    upstream: SocketUpstream, start_proxy: StartProxy, query: str
+) -> None:
+    proxy = start_proxy()
+    path = f"/realtime?model=gpt-realtime&{query.format(proxy.key())}"
+    assert (await refusal(proxy, path, {}))[0] == 401
+    assert upstream.asked == []
+
+
+async def test_what_is_no_socket_has_its_key_in_a_header(
+    upstream: SocketUpstream, start_proxy: StartProxy
+) -> None:
+    proxy = start_proxy()
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{proxy.base_url}/models?api-key={proxy.key()}") as answer,
+    ):
+        assert answer.status == 401
+    assert upstream.asked == []
+
+
 async def test_no_secret_of_the_client_goes_up(
     upstream: SocketUpstream, start_proxy: StartProxy
 ) -> None:
