@@ -88,6 +88,8 @@ class Call(msgspec.Struct, kw_only=True):
     attempt: int = 0
     deferral: Deferral | None = None
     """What it does to an object of the upstream's that outlives it."""
+    welcome: Callable[[], None] | None = None
+    """Called when the upstream begins to answer well: its key works; None where that is known."""
 
     @property
     def endpoint_name(self) -> str:

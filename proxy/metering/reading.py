@@ -36,6 +36,8 @@ class Reading:
     def begin(self, head: AnswerHead) -> tuple[AnswerMeter, Headers, bool]:
         """Choose the meter by what the answer is, and the headers to send down."""
         call = self._call
+        if call.welcome is not None and 200 <= head.status < 300:
+            call.welcome()
         encoding = head.fields.get(b"content-encoding", b"")
         media_type = head.media_type
         streamed = media_type == b"text/event-stream"

@@ -87,6 +87,8 @@ class Session(ABC, Generic[T]):
 
     def begin(self, head: AnswerHead) -> Headers:
         """Return the headers of the 101 for the client."""
+        if self._call.welcome is not None:
+            self._call.welcome()
         return self._ours(handshake_downward(head, managed=self._call.managed))
 
     def refused(self, head: AnswerHead) -> Headers:

@@ -28,7 +28,7 @@ from proxy.web.model_gate import ModelGate
 from proxy.web.model_list import ModelList
 from proxy.web.reading import BodyReader, ReadBody
 from proxy.web.secrets import prefix_of, shown_secret, without_secrets
-from proxy.web.shares import OpenShares, Strangers
+from proxy.web.shares import OpenShares, Stranger, Strangers
 from proxy.web.sockets import Sockets, Visit
 from proxy.wire.endpoints import (
     ENDPOINTS,
@@ -41,7 +41,6 @@ from proxy.wire.endpoints import (
 from proxy.wire.headers import RequestHead, is_preflight, upward
 from proxy.wire.request import RequestFacts, with_usage_asked
 from proxy.wire.upstream_paths import ANTHROPIC_VERSION, AZURE_PREFIX, UpstreamKind
-from proxy.wire.websocket_handshake import SWITCHED
 
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
@@ -113,6 +112,8 @@ class Gateway:
             respond_error(exchange, error, noted.text_id)
         finally:
             self._open.leave(noted.owner)
+            if noted.stranger is not None:
+                noted.stranger.leave()
             if self._log is not None:
                 self._record(exchange, opened_at_us, noted)
 
@@ -128,7 +129,7 @@ class Gateway:
         self._open.claim(owner)
         noted.owner = owner
         if key is None:
-            self._strangers.enter(exchange.peer)
+            noted.stranger = self._strangers.enter(exchange.peer, digest)
         endpoint = endpoint_for(head.method, head.path)
         if head.upgrade and self._sockets.take(head, endpoint):
             await self._serve_socket(exchange, endpoint, noted, (request_id, opened_at_us, digest))
@@ -181,13 +182,12 @@ class Gateway:
             managed=self._managed,
             attempt=_attempt(head),
             deferral=deferral,
+            welcome=None if noted.stranger is None else noted.stranger.welcome,
         )
         noted.measurement = await self._caller.carry(exchange, call)
         if noted.measurement is not None:
             self._gate.note(model, noted.measurement)
         noted.model = call.model
-        if key is None and 200 <= exchange.status < 300:
-            self._strangers.welcome(exchange.peer)
 
     async def _serve_socket(
         self,
@@ -208,10 +208,9 @@ class Gateway:
             key_prefix=noted.prefix,
             query=without_secrets(head.query) if self._managed else head.query,
             attempt=_attempt(head),
+            welcome=None if noted.stranger is None else noted.stranger.welcome,
         )
         noted.model, noted.measurement = await self._sockets.carry(exchange, endpoint, visit)
-        if noted.key is None and exchange.status == SWITCHED:
-            self._strangers.welcome(exchange.peer)
 
     async def _key_now(self, head: RequestHead) -> ApiKey | None:
         """Return the key of a client that is here already; it may have been revoked since."""
@@ -325,6 +324,7 @@ class _Noted(msgspec.Struct, kw_only=True):
     text_id: str
     key: ApiKey | None = None
     owner: int | bytes | None = None
+    stranger: Stranger | None = None
     prefix: str = ""
     model: str = ""
     measurement: Measurement | None = None

@@ -25,7 +25,8 @@ from proxy.wire.websocket_handshake import handshake_upward, is_websocket, model
 class Visit:
     """Who asks for a socket, and by which request; ``query`` is without secrets.
 
-    ``key_now`` looks the key up again, and raises ProxyError for one that was revoked.
+    ``key_now`` looks the key up again, and raises ProxyError for one that was revoked. ``welcome``
+    is called once the key is seen to work.
     """
 
     id: int
@@ -37,6 +38,7 @@ class Visit:
     key_prefix: str
     query: str
     attempt: int
+    welcome: Callable[[], None] | None = None
 
 
 class Sockets:
@@ -102,6 +104,7 @@ class Sockets:
             body_bytes=0,
             managed=self._managed,
             attempt=visit.attempt,
+            welcome=visit.welcome,
         )
         if call.has_turns:
             turns = TurnSession(self._sessions.means, call, self._rules(visit, upstream))

@@ -17,7 +17,7 @@ from proxy.metering.drains import Drains
 from proxy.web.shares import MAX_ADDRESSES, OpenShares, Strangers, TooManyRequestsError
 from tests.e2e.raw_http import request
 from tests.ledger.calls import START_US, Caller, Clock, settlement, states
-from tests.overload.serving import OK, serving
+from tests.overload.serving import OK, gathered, serving
 
 CHAT = "/v1/chat/completions"
 BODY = b'{"model":"gpt-4o","messages":[]}'
@@ -141,6 +141,39 @@ async def test_new_keys_that_work_are_welcome(tmp_path: Path) -> None:
             assert answer[0] == 200
 
 
+def asking(key: str) -> bytes:
+    return request(CHAT, key=key, body=BODY)
+
+
+async def test_a_new_key_that_works_may_come_many_times_at_once(tmp_path: Path) -> None:
+    async with serving(tmp_path, managed=False) as proxy:
+        proxy.answers(steps(0.3, OK))
+        answers = await gathered(proxy.ask(asking("sk-new")) for _ in range(150))
+        assert {status for status, _, _ in answers} == {200}
+
+
+async def test_a_new_key_is_welcome_once_its_answer_begins(tmp_path: Path) -> None:
+    async with serving(tmp_path, managed=False) as proxy:
+        begun = OK.partition(b"{")[0]
+        proxy.answers(steps(begun, Ending.HANG))
+        wires = [await proxy.connect() for _ in range(70)]
+        async with asyncio.timeout(10):
+            for number, wire in enumerate(wires):
+                await wire.send(asking(f"sk-{number}"))
+                while len(proxy.states()) <= number:
+                    await asyncio.sleep(0.001)
+        assert proxy.states().count("open") == 70
+
+
+async def test_a_key_that_fails_many_times_at_once_uses_the_allowance_up(tmp_path: Path) -> None:
+    async with serving(tmp_path, managed=False) as proxy:
+        proxy.answers(steps(0.3, whole(401, b"{}")))
+        answers = await gathered(proxy.ask(asking("sk-bad")) for _ in range(100))
+        assert {status for status, _, _ in answers} == {401}
+        for key in ("sk-bad", "sk-other"):
+            assert (await proxy.ask(asking(key)))[0] == 429
+
+
 def test_shares_come_back_as_they_were_taken() -> None:
     shares = OpenShares(3, 2)
     for owner in ("a", "a"):
@@ -169,24 +202,63 @@ def test_no_share_is_no_bound() -> None:
     assert shares.total == 0
 
 
+def fail(strangers: Strangers, address: str, times: int = 1) -> None:
+    for number in range(times):
+        strangers.enter(address, b"%d" % number).leave()
+
+
 def test_an_address_regains_its_allowance() -> None:
     clock = Clock()
     strangers = Strangers(clock, 60)
-    for _ in range(60):
-        strangers.enter("10.0.0.1")
+    welcome = strangers.enter("10.0.0.1", b"good")
+    fail(strangers, "10.0.0.1", 59)
     with pytest.raises(TooManyRequestsError):
-        strangers.enter("10.0.0.1")
-    strangers.enter("10.0.0.2")
-    strangers.welcome("10.0.0.1")
-    strangers.enter("10.0.0.1")
+        fail(strangers, "10.0.0.1")
+    fail(strangers, "10.0.0.2")
+    welcome.welcome()
+    fail(strangers, "10.0.0.1")
+    welcome.leave()
     clock.us += MINUTE_US // 60
-    strangers.enter("10.0.0.1")
+    fail(strangers, "10.0.0.1")
     with pytest.raises(TooManyRequestsError):
-        strangers.enter("10.0.0.1")
+        fail(strangers, "10.0.0.1")
     clock.us -= MINUTE_US
     with pytest.raises(TooManyRequestsError):
-        strangers.enter("10.0.0.1")
-    strangers.welcome("never heard of")
+        fail(strangers, "10.0.0.1")
+
+
+def test_requests_with_one_key_share_what_it_takes() -> None:
+    strangers = Strangers(Clock(), 2)
+    stranger = strangers.enter("10.0.0.1", b"key")
+    for _ in range(9):
+        assert strangers.enter("10.0.0.1", b"key") is stranger
+    other = strangers.enter("10.0.0.1", b"other")
+    with pytest.raises(TooManyRequestsError):
+        strangers.enter("10.0.0.1", b"another")
+    stranger.welcome()
+    stranger.welcome()
+    for _ in range(10):
+        stranger.leave()  # of a key that works, none is a failure
+    other.leave()
+    strangers.enter("10.0.0.1", b"another")
+    assert strangers.running == 1
+
+
+def test_each_failure_counts_and_is_paid_off() -> None:
+    clock = Clock()
+    strangers = Strangers(clock, 2)
+    stranger, *others = [strangers.enter("10.0.0.1", b"key") for _ in range(100)]
+    for other in others:
+        other.leave()
+    with pytest.raises(TooManyRequestsError):
+        strangers.enter("10.0.0.1", b"key")
+    stranger.leave()
+    clock.us += MINUTE_US
+    with pytest.raises(TooManyRequestsError):
+        fail(strangers, "10.0.0.1")
+    clock.us += MINUTE_US  # it never owes more than a minute's
+    fail(strangers, "10.0.0.1", 2)
+    assert strangers.running == 0
 
 
 @pytest.mark.parametrize(
@@ -202,15 +274,15 @@ def test_an_address_regains_its_allowance() -> None:
 )
 def test_whose_address_it_is(one: str, other: str, same: bool) -> None:
     strangers = Strangers(Clock(), 60)
-    strangers.enter(one)
-    strangers.enter(other)
+    fail(strangers, one)
+    fail(strangers, other)
     assert strangers.remembered == (1 if same else 2)
 
 
 def test_addresses_are_forgotten() -> None:
     strangers = Strangers(Clock(), 1)
     for number in range(MAX_ADDRESSES + 100):
-        strangers.enter(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+        fail(strangers, f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
     assert strangers.remembered == MAX_ADDRESSES
 
 
