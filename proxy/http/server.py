@@ -20,7 +20,7 @@ Handler = Callable[[Exchange], Coroutine[Any, Any, None]]
 BACKLOG = 2048
 NO_LIMIT = 1 << 62
 SETTLING_S = 5.0
-"""What requests have after the grace time, once they were told to end."""
+"""What is left has so long once all that ran is settled, which has bounds of its own."""
 ENDING_STEP_S = 0.01
 log = logging.getLogger("weighbridge")
 

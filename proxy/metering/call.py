@@ -218,10 +218,15 @@ class Caller:
         await self._settle(call, relay, Measurement(state=RequestState.ABANDONED, usage=usage))
 
     async def stop_all(self) -> None:
-        """Take no more from any upstream: what has come is settled as it is."""
-        for relay in list(self.running):
-            relay.stop(Ended.SHUTDOWN)
-        while self.running:  # noqa: ASYNC110 - once, at the end: not worth an event a call
+        """Take no more from any upstream: what has come is settled as it is.
+
+        What begins meanwhile (its body was still coming, or it was being admitted) ends, too.
+        """
+        told: set[Stoppable] = set()
+        while self.running:  # at the end, once: not worth an event a call
+            for relay in self.running - told:
+                relay.stop(Ended.SHUTDOWN)
+                told.add(relay)
             await asyncio.sleep(0.01)
 
     async def admit(self, call: Call) -> Allowance | None:
