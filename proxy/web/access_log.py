@@ -1,17 +1,19 @@
 """The access log: one line a request, written by a thread in batches; no content, no secrets."""
 
 import asyncio
-import contextlib
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from queue import SimpleQueue
+from threading import Thread
 
 import msgspec
 
 FLUSH_S = 0.1
 MAX_PENDING = 50_000
 """Lines kept for a log that does not take them; beyond that they are counted, not kept."""
+CLOSING_S = 2.0
+"""So long the end waits for a log that does not take its last lines."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -32,15 +34,29 @@ class LogLine(msgspec.Struct, kw_only=True, gc=False):
 
 
 class AccessLog:
-    """Collects lines and writes them off the event loop."""
+    """Collects lines and writes them off the event loop.
+
+    A log that takes no lines (a pipe that nobody reads) neither fills the memory nor holds up
+    anyone: lines beyond what is kept are dropped, and once it takes some again it is told how many.
+    """
 
     def __init__(self, *, as_json: bool, descriptor: int | None = None) -> None:
-        self._as_json = as_json
+        self._line = _json_line if as_json else _text_line
         self._descriptor = sys.stderr.fileno() if descriptor is None else descriptor
         self._pending: list[LogLine] = []
         self._dropped = 0
+        self._unsaid = 0
+        self._writing = False
         self._timer: asyncio.TimerHandle | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="access-log")
+        self._batches: SimpleQueue[tuple[list[LogLine], int] | None] = SimpleQueue()
+        # A daemon, and no executor's: those are waited for when the process ends.
+        self._thread = Thread(target=self._write_batches, name="access-log", daemon=True)
+        self._thread.start()
+
+    @property
+    def pending(self) -> int:
+        """How many lines wait."""
+        return len(self._pending)
 
     def record(self, line: LogLine) -> None:
         """Log a request, soon."""
@@ -52,26 +68,46 @@ class AccessLog:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
 
     def _flush(self) -> None:
+        """Hand the lines over, unless those before them are still being written."""
+        if self._writing:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+            return
         self._timer = None
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        self._writing = True
         lines, self._pending = self._pending, []
         dropped, self._dropped = self._dropped, 0
-        self._thread.submit(self._write, lines, dropped)
+        self._batches.put((lines, dropped))
 
-    def _write(self, lines: list[LogLine], dropped: int) -> None:
-        write = _json_line if self._as_json else _text_line
-        text = b"".join([write(line) for line in lines])
+    def _write_batches(self) -> None:
+        while (batch := self._batches.get()) is not None:
+            lines, dropped = batch
+            self._unsaid = self._write(lines, self._unsaid + dropped)
+            self._writing = False
+
+    def _write(self, lines: list[LogLine], dropped: int) -> int:
+        """Write lines, and that others were dropped; return how many are now."""
+        text = b"".join([self._line(line) for line in lines])
         if dropped:
-            text += b'{"dropped_log_lines": %d}\n' % dropped
-        with contextlib.suppress(OSError):
-            while text:
-                text = text[os.write(self._descriptor, text) :]
+            text = b'{"dropped_log_lines": %d}\n' % dropped + text
+        left = memoryview(text)
+        try:
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+        except OSError:
+            missing = bytes(left).count(b"\n")
+            return missing if missing <= len(lines) else len(lines) + dropped
+        return 0
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is left, if that does not take long."""
         if self._timer is not None:
             self._timer.cancel()
-        self._flush()
-        self._thread.shutdown()
+        self._hand_over()
+        self._batches.put(None)
+        self._thread.join(CLOSING_S)
 
 
 def _json_line(line: LogLine) -> bytes:
