@@ -57,6 +57,8 @@ class Reading:
         if call.deferral is not None:
             self._meter = call.deferral.attend(call, head, self._meter, self._usage)
         headers = downward(head, managed=call.managed, edited=hide)
+        if head.status != 200:
+            headers = call.upstream.localized(head.status, headers)
         if self._allowance is not None:
             headers = with_limits(headers, self._allowance)
         headers.append((REQUEST_ID_HEADER, call.request_id.encode()))

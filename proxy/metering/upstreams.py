@@ -12,6 +12,7 @@ from proxy.wire.upstream_paths import (
     AZURE_PREFIX,
     UpstreamKind,
     azure_path,
+    local_location,
     with_api_version,
 )
 
@@ -53,6 +54,18 @@ class Upstream:
         if self.kind is _AZURE:
             query = with_api_version(query, self.api_version)
         return f"{written}?{query}" if query else written
+
+    def localized(self, status: int, headers: Headers) -> Headers:
+        """Return an answer's headers with a ``Location`` that is here: else it leads past us."""
+        if status != 201 and status // 100 != 3:
+            return headers
+        origin = self.pool.origin
+        return [
+            (name, local_location(value, origin.authority, origin.base_path, self.kind))
+            if name.lower() == b"location"
+            else (name, value)
+            for name, value in headers
+        ]
 
     def may_ask(self, model: str) -> bool:
         """Whether usage may be asked for: not where that was refused."""

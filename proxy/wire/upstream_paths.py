@@ -24,6 +24,8 @@ ANTHROPIC_VERSION: Final = b"2023-06-01"
 AZURE_PREFIX: Final = "/openai/"
 """How Azure's paths begin: clients made for Azure write them so."""
 
+_AFTER_BASE: Final = frozenset({b"/", b"?", b"#"})
+
 _OF_A_DEPLOYMENT: Final = frozenset(
     {
         "/chat/completions",
@@ -60,3 +62,28 @@ def with_api_version(query: str, api_version: str) -> str:
         return query
     added = f"api-version={quote(api_version, safe='')}"
     return f"{query}&{added}" if query else added
+
+
+def local_location(location: bytes, authority: bytes, base_path: str, kind: UpstreamKind) -> bytes:
+    """Write an address of the upstream's as its clients here know it; others are left alone.
+
+    ``authority`` and ``base_path`` are the upstream's. Of its scheme it may itself know only half,
+    behind something that ends TLS.
+    """
+    path = _path_at(location, authority)
+    base = base_path.encode("latin-1")
+    rest = path[len(base) :]
+    if kind is not UpstreamKind.AZURE and path.startswith(base) and rest[:1] in _AFTER_BASE:
+        return b"/v1" + rest
+    return path if path.startswith(AZURE_PREFIX.encode()) else location
+
+
+def _path_at(location: bytes, authority: bytes) -> bytes:
+    """Return an address's path and what follows, if it is at ``authority``; else nothing."""
+    if location.startswith(b"/"):
+        return b"" if location.startswith(b"//") else location
+    scheme, _, rest = location.partition(b"://")
+    place, path = rest[: len(authority)], rest[len(authority) :]
+    if scheme.lower() not in {b"http", b"https"} or place.lower() != authority.lower():
+        return b""
+    return path if path.startswith(b"/") else b""

@@ -3,7 +3,14 @@
 import pytest
 
 from proxy.errors import BadRequestError
-from proxy.wire.upstream_paths import azure_path, with_api_version
+from proxy.wire.upstream_paths import (
+    UpstreamKind,
+    azure_path,
+    local_location,
+    with_api_version,
+)
+
+OPENAI, AZURE = UpstreamKind.OPENAI, UpstreamKind.AZURE
 
 
 @pytest.mark.parametrize(
@@ -37,3 +44,31 @@ def test_a_model_that_is_no_deployment(model: str) -> None:
 )
 def test_api_version(query: str, version: str, written: str) -> None:
     assert with_api_version(query, version) == written
+
+
+@pytest.mark.parametrize(
+    ("said", "base_path", "kind", "told"),
+    [
+        ("https://up.example/v1/models/", "/v1", OPENAI, "/v1/models/"),
+        ("http://UP.example/v1/models/", "/v1", OPENAI, "/v1/models/"),
+        ("https://up.example/models/", "", OPENAI, "/v1/models/"),
+        ("/models/", "", OPENAI, "/v1/models/"),
+        ("/openai/v1/models/", "/openai/v1", OPENAI, "/v1/models/"),
+        ("https://up.example/openai/deployments/d/", "/v1", OPENAI, "/openai/deployments/d/"),
+        ("https://up.example/openai/deployments/d/", "/openai", AZURE, "/openai/deployments/d/"),
+        ("https://up.example/v1?x", "/v1", OPENAI, "/v1?x"),
+        ("https://up.example.net/v1/models/", "/v1", OPENAI, None),
+        ("https://up.example:1/v1/models/", "/v1", OPENAI, None),
+        ("//up.example/v1/models/", "/v1", OPENAI, None),
+        ("ftp://up.example/v1/models/", "/v1", OPENAI, None),
+        ("https://up.example/v1beta/models", "/v1", OPENAI, None),
+        ("https://up.example/v1", "/v1", OPENAI, None),
+        ("models/", "/v1", OPENAI, None),
+        ("", "/v1", OPENAI, None),
+    ],
+)
+def test_a_location_is_written_as_clients_know_it(
+    said: str, base_path: str, kind: UpstreamKind, told: str | None
+) -> None:
+    found = local_location(said.encode(), b"up.example", base_path, kind)
+    assert found.decode() == (said if told is None else told)
