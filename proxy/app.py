@@ -27,7 +27,7 @@ from proxy.ledger.spool import Spool
 from proxy.ledger.sqlite import SqliteLedger
 from proxy.logs import configure_logging, logs_json
 from proxy.metering.call import Caller, Fault, no_fault
-from proxy.metering.deferred import Deferrals
+from proxy.metering.deferrals import Deferrals
 from proxy.metering.drains import Drains
 from proxy.metering.estimator import ThreadEstimator
 from proxy.metering.finishing import Finisher

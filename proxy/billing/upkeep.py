@@ -21,7 +21,7 @@ from proxy.core.periods import utc_text
 from proxy.core.times import QUARTER_S
 from proxy.errors import LedgerUnavailableError, NotFoundError, PricingError, ProxyError
 from proxy.pricing import refuse_change
-from proxy.pricing.watch import LOOK_S, GoodFile, PriceFile, RefusedFile, read_prices
+from proxy.pricing.watch import LOOK_S, GoodFile, PriceFile, RefusedFile, read_pricing_file
 
 CLOSE_EVERY_S = 60.0
 CLOSING_PAUSE_S = 0.02
@@ -62,7 +62,7 @@ class BillingUpkeep:
         Errors: PricingError where neither can be used.
         """
         self._leads = await self._ledger.leads()
-        found = await self._judged(await asyncio.to_thread(read_prices, self._path))
+        found = await self._judged(await asyncio.to_thread(read_pricing_file, self._path))
         adopted = await self._ledger.book()
         if isinstance(found, GoodFile):
             if adopted is None or self._leads:

@@ -13,11 +13,11 @@ from proxy.cli import (
     invoice,
     keys,
     limits,
+    maintenance,
     periods,
     prices,
     requests,
     subscriptions,
-    upkeep,
     usage,
 )
 from proxy.cli.serve import serve
@@ -58,9 +58,9 @@ root.command("usage")(usage.usage)
 root.add_typer(prices.group, name="prices")
 root.add_typer(periods.group, name="periods")
 root.command("invoice")(invoice.invoice)
-root.command("verify")(upkeep.verify)
-root.command("backup")(upkeep.backup)
-root.command("prune")(upkeep.prune)
+root.command("verify")(maintenance.verify)
+root.command("backup")(maintenance.backup)
+root.command("prune")(maintenance.prune)
 
 
 def run(asked: Sequence[str]) -> int:

@@ -86,7 +86,7 @@ def show(
     book = in_force.book
     moment = now() if at is None else _moment(at, book.timezone)
     require_plan(in_force, settings, plan)
-    found = book.find(model, None)
+    found = book.match(model, None)
     if found is None:
         near = " or ".join(book.nearest(model))
         raise NotFoundError(

@@ -87,13 +87,13 @@ class PriceBook:
         object.__setattr__(self, "_dates", tuple(sorted(dates)))
         object.__setattr__(self, "_classes", dict(self._thresholds()))
 
-    def find(self, reported: str | None, requested: str | None) -> Match | None:
+    def match(self, reported: str | None, requested: str | None) -> Match | None:
         """Return how a model is priced: by its reported name, else by the requested one."""
         return self._matcher.find(reported) or self._matcher.find(requested)
 
-    def match(self, reported: str | None, requested: str | None) -> ModelPrices | None:
+    def entry(self, reported: str | None, requested: str | None) -> ModelPrices | None:
         """Return the entry that prices a model, None if it is unpriced."""
-        found = self.find(reported, requested)
+        found = self.match(reported, requested)
         return None if found is None else found.model
 
     def plan(self, code: str) -> Plan:
@@ -105,7 +105,7 @@ class PriceBook:
         plan = self.plan(plan_code)
         if plan.allowed_models is None:
             return True
-        model = self.match(requested, None)
+        model = self.entry(requested, None)
         return plan.allows(requested, model.name if model else None)
 
     def nearest(self, name: str, limit: int = 3) -> list[str]:

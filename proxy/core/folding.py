@@ -30,7 +30,7 @@ def folded(book: PriceBook, named: Named) -> Named:
 
     A model that no entry prices becomes ``other``; that there is no name stays so.
     """
-    entry = book.match(named.model, named.model_requested)
+    entry = book.entry(named.model, named.model_requested)
     tier = canonical_tier(named.service_tier)
     tiers, words = _words(book, entry)
     model, requested = _unpriced(book, named) if entry is None else (entry.name, "")
@@ -46,7 +46,7 @@ def folded(book: PriceBook, named: Named) -> Named:
 
 def _unpriced(book: PriceBook, named: Named) -> tuple[str, str]:
     """Return names that nothing prices, either: a glob may fit even ``other``."""
-    if not (named.model or named.model_requested) or book.match(OTHER, None):
+    if not (named.model or named.model_requested) or book.entry(OTHER, None):
         return "", ""
     return OTHER, OTHER
 

@@ -168,7 +168,7 @@ class Reserver:
         if entry is None:
             if len(self._entries) >= _MEMORY:
                 self._entries.clear()
-            model = self._book.match(name, None)
+            model = self._book.entry(name, None)
             if model is not None:
                 entry = self._entries[key] = entry_of(self._book, plan, model)
         return entry

@@ -21,7 +21,7 @@ What is written:
 ``identities``    whose request it is;
 ``series``        the dimensions of a sum, interned; ``slots``: the times that sums are kept by;
 ``late``          what comes for closed periods;
-``keys``          the changes that operators make;
+``changes``       the changes that operators make;
 ``closings``      the closing of periods;
 ``spool``         where settlements go while the ledger can't take them;
 ``recovery``      what a dead worker left open becomes abandoned;

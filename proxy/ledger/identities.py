@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from proxy.core.plans import DEFAULT_PLAN
 from proxy.core.subscriptions import NO_SECRET, key_digest
-from proxy.ledger import keys, rows
+from proxy.ledger import changes, rows
 from proxy.ledger.limit_owners import LedgerBook
 from proxy.ledger.port import OpenCall, Refusal
 
@@ -115,9 +115,9 @@ class Identities:
         """
         name = _NAMELESS if digest == key_digest(NO_SECRET) else f"key-{digest.hex()[:12]}"
         self._book.refresh(connection)
-        keys.insert_customer(connection, name, {"currency": self._book.book.currency}, at_us)
-        keys.make_subscription(connection, name, name, DEFAULT_PLAN, (at_us, at_us))
-        keys.insert_key(connection, digest, (prefix, None), name, at_us)
+        changes.insert_customer(connection, name, {"currency": self._book.book.currency}, at_us)
+        changes.make_subscription(connection, name, name, DEFAULT_PLAN, (at_us, at_us))
+        changes.insert_key(connection, digest, (prefix, None), name, at_us)
         owner = self.owner(connection, digest)
         if owner is None:
             msg = "an adopted key can't be read back"

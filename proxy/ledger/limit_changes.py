@@ -8,7 +8,7 @@ from proxy.core.budgets import LimitStanding
 from proxy.core.limits import LimitState, Spend
 from proxy.core.plans import Limits
 from proxy.errors import BadRequestError, ConflictError, NotFoundError
-from proxy.ledger.keys import raise_sequence
+from proxy.ledger.changes import raise_sequence
 from proxy.ledger.limit_owners import (
     LedgerBook,
     LimitedOwner,

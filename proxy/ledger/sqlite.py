@@ -12,7 +12,7 @@ from proxy.clock import now_us
 from proxy.core.subscriptions import Customer, Segment, Subscription
 from proxy.core.times import to_us
 from proxy.errors import LedgerUnavailableError
-from proxy.ledger import keys, pruning, recovery, rows, spool
+from proxy.ledger import changes, pruning, recovery, rows, spool
 from proxy.ledger.billing import SqliteBilling
 from proxy.ledger.booking import Booking
 from proxy.ledger.checkpoints import Checkpointer
@@ -221,7 +221,7 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
         if fault is not None:
             try:
                 async with asyncio.timeout(PROBE_S):
-                    await self._writer.change(keys.probe)
+                    await self._writer.change(changes.probe)
             except TimeoutError:
                 raise LedgerUnavailableError(fault) from None
 
@@ -233,13 +233,13 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
         """Make a customer, or return it where what is given is as it was."""
         now_us = self._clock()
         return await self._writer.change(
-            lambda db: keys.insert_customer(db, external_id, attributes, now_us)
+            lambda db: changes.insert_customer(db, external_id, attributes, now_us)
         )
 
     async def change_customer(self, external_id: str, **attributes: str | None) -> Customer:
         """Change the attributes that are given."""
         return await self._writer.change(
-            lambda db: keys.change_customer(db, external_id, attributes)
+            lambda db: changes.change_customer(db, external_id, attributes)
         )
 
     async def make_subscription(
@@ -248,7 +248,7 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
         """Make or return a subscription."""
         now_us, started_at_us = self._clock(), to_us(started_at)
         return await self._writer.change(
-            lambda db: keys.make_subscription(
+            lambda db: changes.make_subscription(
                 db, external_id, customer, plan, (started_at_us, now_us)
             )
         )
@@ -257,7 +257,7 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
         """End the subscription's segment now and start the next on another plan."""
         now_us = self._clock()
         return await self._writer.change(
-            lambda db: keys.change_plan(db, subscription, plan, now_us)
+            lambda db: changes.change_plan(db, subscription, plan, now_us)
         )
 
     async def make_key(
@@ -266,13 +266,13 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
         """Store a key's digest for a subscription."""
         now_us = self._clock()
         return await self._writer.change(
-            lambda db: keys.insert_key(db, digest, (prefix, name), subscription, now_us)
+            lambda db: changes.insert_key(db, digest, (prefix, name), subscription, now_us)
         )
 
     async def revoke_key(self, prefix_or_id: str) -> KeyRecord:
         """Revoke the one key that this prefix or id names."""
         now_us = self._clock()
-        return await self._writer.change(lambda db: keys.revoke_key(db, prefix_or_id, now_us))
+        return await self._writer.change(lambda db: changes.revoke_key(db, prefix_or_id, now_us))
 
     async def keys(self) -> Sequence[KeyRecord]:
         """Return all keys, newest first."""
@@ -309,7 +309,7 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
     async def adopt_book(self, text: str, sha256: str) -> AdoptedBook:
         """Put a price book in force for every worker."""
         now_us = self._clock()
-        return await self._writer.change(lambda db: keys.insert_book(db, text, sha256, now_us))
+        return await self._writer.change(lambda db: changes.insert_book(db, text, sha256, now_us))
 
     async def close(self) -> None:
         """Write what is queued and let go of every file. What is still open stays open."""

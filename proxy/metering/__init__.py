@@ -15,15 +15,15 @@
 
 What is deferred:
 
-``objects``        what a call does to an object that outlives it;
-``deferred``       which calls make or name one, and whose it is;
-``making``         calls that may make one, and leave their usage for later;
-``showing``        calls that show one whose usage is not known yet;
-``polling``        asks how it ended, for clients that never ask;
-``batch_files``    reads a batch's output file;
-``deferral``       decides what is billed for an object;
-``batch_outcome``  decides what is billed for a batch whose file was read;
-``finishing``      settles for the request that made it, whoever saw the end.
+``deferral``          what a call does to an object that outlives it;
+``deferrals``         which calls make or name one, and whose it is;
+``making``            calls that may make one, and leave their usage for later;
+``showing``           calls that show one whose usage is not known yet;
+``polling``           asks how it ended, for clients that never ask;
+``batch_files``       reads a batch's output file;
+``deferred_outcome``  decides what is billed for an object;
+``batch_outcome``     decides what is billed for a batch whose file was read;
+``finishing``         settles for the request that made it, whoever saw the end.
 
 WebSockets:
 

@@ -19,8 +19,8 @@ from proxy.ledger.port import Ledger, OpenCall, Refusal, Settlement
 from proxy.ledger.settlements import settlement_of
 from proxy.metering.asking import FirstWord
 from proxy.metering.classifying import Classifier
+from proxy.metering.deferral import Deferral
 from proxy.metering.estimator import Estimator
-from proxy.metering.objects import Deferral
 from proxy.metering.outcome import Ended, Outcome, measure, needs_estimate
 from proxy.metering.reading import Reading
 from proxy.metering.relay import DisconnectPolicy, Relay

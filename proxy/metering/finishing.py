@@ -14,7 +14,7 @@ from proxy.ledger.port import DeferredObject, DeferredRequest, Settlement
 from proxy.ledger.settlements import Opened, settlement_of
 from proxy.metering.batch_outcome import common_class, measure_lines
 from proxy.metering.classifying import Classifier
-from proxy.metering.deferral import measure_lost, measure_seen, needs_count
+from proxy.metering.deferred_outcome import measure_lost, measure_seen, needs_count
 from proxy.metering.estimator import Estimator
 from proxy.metering.settling import Settler
 from proxy.wire.batch_lines import BatchLines, OutputFile

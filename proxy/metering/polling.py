@@ -20,7 +20,7 @@ from proxy.errors import ProxyError
 from proxy.http.fetch import Fetched, TooLargeError, fetch
 from proxy.ledger.port import DeferredRequest, Ledger
 from proxy.metering.batch_files import Unreadable, read_output
-from proxy.metering.deferral import GONE, TOO_LONG
+from proxy.metering.deferred_outcome import GONE, TOO_LONG
 from proxy.metering.finishing import Finisher
 from proxy.metering.upstreams import Upstream, Upstreams
 from proxy.wire.answer import MAX_BODY_BYTES

@@ -5,9 +5,9 @@ The request that made the object is settled before this client has the whole ans
 
 from proxy.ledger.port import DeferredObject, DeferredRequest
 from proxy.ledger.settlements import Opened
+from proxy.metering.deferral import Naming
 from proxy.metering.finishing import Finisher
 from proxy.metering.making import asking_headers
-from proxy.metering.objects import Naming
 from proxy.metering.polling import Polls
 from proxy.metering.upstreams import Upstream
 from proxy.wire.answer import AnswerMeter, BodyMeter, StreamMeter

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from proxy.core.usage import Measurement, RequestState, Usage
-from proxy.metering.deferral import measure_lost
+from proxy.metering.deferred_outcome import measure_lost
 from proxy.metering.outcome import STOPPED_BY_US, Ended
 from proxy.wire.session_meter import RUNNING
 

@@ -64,7 +64,7 @@ class PriceFile:
             self._seen, self._looks = signature, 0
             return None
         self._looks += 1
-        result = read_prices(self._path)
+        result = read_pricing_file(self._path)
         complete = isinstance(result, RefusedFile) or result.text.endswith("\n")
         if self._signature() != signature or (not complete and self._looks < LOOKS_WITHOUT_END):
             return None
@@ -79,7 +79,7 @@ class PriceFile:
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def read_prices(path: Path) -> GoodFile | RefusedFile:
+def read_pricing_file(path: Path) -> GoodFile | RefusedFile:
     """Read a pricing file; blocks, and takes tens of milliseconds for a large one."""
     try:
         text = read_text(path)

@@ -20,13 +20,13 @@ from proxy.errors import (
 from proxy.http.exchange import Exchange
 from proxy.http.render import respond_error
 from proxy.metering.call import Call, Caller, RefusedError, Request
-from proxy.metering.deferred import Deferrals
+from proxy.metering.deferrals import Deferrals
 from proxy.metering.upstreams import Upstream, Upstreams
 from proxy.web.access_log import AccessLog, LogLine
+from proxy.web.bodies import BodyReader, ReadBody
 from proxy.web.keys import KeyRing
 from proxy.web.model_gate import ModelGate
 from proxy.web.model_list import ModelList
-from proxy.web.reading import BodyReader, ReadBody
 from proxy.web.secrets import prefix_of, shown_secret, without_secrets
 from proxy.web.shares import OpenShares, Stranger, Strangers
 from proxy.web.sockets import Sockets, Visit

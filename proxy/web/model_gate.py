@@ -72,7 +72,7 @@ class ModelGate:
         if priced is None:
             if len(self._priced) >= MEMO_LIMIT:
                 self._priced.clear()
-            priced = self._priced[names] = self._books.book.find(*names) is not None
+            priced = self._priced[names] = self._books.book.match(*names) is not None
         if not priced:
             self._warn(usage.model or requested)
 
@@ -107,7 +107,7 @@ def refusal(book: PriceBook, plan: str, model: str, at: datetime) -> ProxyError 
             param="model",
         )
     if book.unpriced is Unpriced.REJECT:
-        found = book.match(model, None)
+        found = book.entry(model, None)
         if found is None or found.history.at(at) is None:
             near = _nearest(book, model)
             return ModelNotPricedError(
@@ -121,7 +121,7 @@ def refusal(book: PriceBook, plan: str, model: str, at: datetime) -> ProxyError 
 
 def _begins_later(book: PriceBook, model: str) -> bool:
     """Tell whether a model's prices begin at some moment: then each request is looked at."""
-    found = book.match(model, None)
+    found = book.entry(model, None)
     return found is not None and found.history.versions[0].effective_from is not None
 
 

@@ -192,7 +192,7 @@ def test_a_plans_own_prices_have_dates_too() -> None:
     assert prices.boundaries(moment, END) == []
     assert prices.boundaries(START, moment) == []
     assert cost(prices, [row("input", M, model="o1", plan="deal")], [moment, END]) == 8
-    model = prices.match("o1", None)
+    model = prices.entry("o1", None)
     assert model is not None
     quote = prices.quote(model, Metric.TOKENS, "input", plan="deal", at=moment)
     assert quote is not None
@@ -206,9 +206,9 @@ def test_plan_of_a_book_without_any() -> None:
 
 def test_reported_name_before_requested() -> None:
     prices = parse("[models.a]\ninput = 1\n[models.b]\ninput = 2")
-    assert [m and m.name for m in (prices.match("a", "b"), prices.match("x", "b"))] == ["a", "b"]
-    assert prices.match("x", "y") is None
-    assert prices.match(None, None) is None
+    assert [m and m.name for m in (prices.entry("a", "b"), prices.entry("x", "b"))] == ["a", "b"]
+    assert prices.entry("x", "y") is None
+    assert prices.entry(None, None) is None
 
 
 def test_nearest_names() -> None:

@@ -45,7 +45,7 @@ ALL = [
 
 
 def quote(book: PriceBook, metric: Metric, named: Named, plan: str) -> Quote | None:
-    entry = book.match(named.model, named.model_requested)
+    entry = book.entry(named.model, named.model_requested)
     if entry is None:
         return None
     at = datetime(2026, 12, 1, tzinfo=UTC)

@@ -95,7 +95,7 @@ def _cost(text: str, lines: list[dict[str, Any]]) -> Decimal:
     book = parse(text)
     cost = Decimal(0)
     for line in lines:
-        model = book.match(line["model"], "gpt-4o")
+        model = book.entry(line["model"], "gpt-4o")
         if model is None:
             continue
         quote = book.quote(model, Metric.TOKENS, line["type"], plan="default", at=now())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from proxy.core.times import to_us
 from proxy.ledger.booking import Booking
-from proxy.ledger.keys import insert_customer, insert_key, make_subscription
+from proxy.ledger.changes import insert_customer, insert_key, make_subscription
 from proxy.ledger.migrate import migrate
 from proxy.ledger.rows import read_key
 from proxy.ledger.slots import QUARTER_US

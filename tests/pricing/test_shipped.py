@@ -155,13 +155,13 @@ def test_what_is_not_tokens() -> None:
     ],
 )
 def test_names(name: str, entry: str | None) -> None:
-    model = BOOK.match(name, None)
+    model = BOOK.entry(name, None)
     assert (model and model.name) == entry
 
 
 def test_every_entry_can_be_found_and_prices_something() -> None:
     for name, model in BOOK.models.items():
-        assert BOOK.match(name, None) is model
+        assert BOOK.entry(name, None) is model
         assert model.history.versions[-1].table.prices
 
 

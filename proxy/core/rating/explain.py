@@ -87,7 +87,7 @@ def _explain_one(
     if quantity.metric is Metric.REQUESTS and quantity.type == RequestState.FAILED:
         step = Step(rule="match", result="not billed", because="the request failed")
         return ExplainedQuantity(quantity=quantity, steps=(step,), amount=None)
-    found = book.find(request.model, request.model_requested)
+    found = book.match(request.model, request.model_requested)
     if found is None:
         names = " nor ".join({repr(request.model): 0, repr(request.model_requested): 0})
         step = Step(rule="match", result="unpriced", because=f"no entry matches {names}")
@@ -147,7 +147,7 @@ def _late_step(metric: Metric, amount: Decimal, units: int) -> Step:
 
 
 def _match_step(book: PriceBook, found: Match, request: PricedRequest) -> Step:
-    reported = book.find(request.model, None) is not None
+    reported = book.match(request.model, None) is not None
     name = f"reported {request.model!r}" if reported else f"requested {request.model_requested!r}"
     because = f"{name} is its {found.by}"
     if found.by == "glob":

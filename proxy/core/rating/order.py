@@ -178,7 +178,7 @@ def _part(book: PriceBook, row: SeriesSum, at: datetime) -> _Part | None:
     requests = row.metric is Metric.REQUESTS
     if requests and row.type == RequestState.FAILED:
         return None
-    model = book.match(row.model, row.model_requested)
+    model = book.entry(row.model, row.model_requested)
     above = class_above(row.context_class)
     quote = None
     if model is not None:

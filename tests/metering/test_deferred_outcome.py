@@ -3,7 +3,7 @@
 import pytest
 
 from proxy.core.usage import Metric, Quantity, RequestState, TokenType, Usage
-from proxy.metering.deferral import (
+from proxy.metering.deferred_outcome import (
     GONE,
     INPUT_BY_LENGTH,
     NOT_REPORTED,

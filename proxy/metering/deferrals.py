@@ -6,9 +6,9 @@ from typing import Final
 from proxy.core.subscriptions import ApiKey
 from proxy.errors import ConflictError, NotFoundError
 from proxy.ledger.port import DeferredRequest, Ledger
+from proxy.metering.deferral import Deferral, Naming
 from proxy.metering.finishing import Finisher
 from proxy.metering.making import Making
-from proxy.metering.objects import Deferral, Naming
 from proxy.metering.polling import Polls
 from proxy.metering.showing import Showing
 from proxy.metering.upstreams import Upstream, Upstreams
