@@ -9,12 +9,12 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
+from proxy.core.times import SECOND_US
 from proxy.wire import matroska
 from proxy.wire.mp3_length import mp3_length_us
 from proxy.wire.multipart import Sample
 
-MICROSECONDS: Final = 1_000_000
-LONGEST_US: Final = 31 * 86_400 * MICROSECONDS
+LONGEST_US: Final = 31 * 86_400 * SECOND_US
 """A header that says more than a month is mistaken, or means to mislead."""
 
 _UNKNOWN_U32: Final = 0xFFFF_FFFF
@@ -41,7 +41,7 @@ def _length_us(file: Sample) -> int | None:
 
 
 def _scaled(number: int, rate: int) -> int:
-    return round(number * MICROSECONDS / rate)
+    return round(number * SECOND_US / rate)
 
 
 def _wav(file: Sample) -> int | None:

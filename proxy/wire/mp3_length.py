@@ -3,9 +3,9 @@
 import struct
 from typing import Final
 
+from proxy.core.times import SECOND_US
 from proxy.wire.multipart import Sample
 
-_MICROSECONDS: Final = 1_000_000
 _ID3_BYTES: Final = 10
 _ID3V1_BYTES: Final = 128
 _KILOBITS: Final = {
@@ -91,8 +91,8 @@ def _by_frame(frame: bytes, size: int) -> int:
     version, layer, bits, rate = fields
     count = _announced_frames(frame)
     if count:
-        return round(count * _samples(version, layer) * _MICROSECONDS / rate)
-    return round(size * 8 * _MICROSECONDS / bits)
+        return round(count * _samples(version, layer) * SECOND_US / rate)
+    return round(size * 8 * SECOND_US / bits)
 
 
 def _announced_frames(frame: bytes) -> int:
