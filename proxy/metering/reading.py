@@ -12,6 +12,7 @@ from proxy.wire.decoding import decoder_for, is_encoded
 from proxy.wire.deferred import FAILED
 from proxy.wire.headers import AnswerHead, Headers, downward
 from proxy.wire.limit_headers import with_limits
+from proxy.wire.untyped import UntypedMeter
 from proxy.wire.usage import UsageReader
 
 if TYPE_CHECKING:
@@ -36,33 +37,39 @@ class Reading:
     def begin(self, head: AnswerHead) -> tuple[AnswerMeter, Headers, bool]:
         """Choose the meter by what the answer is, and the headers to send down."""
         call = self._call
+        meter: AnswerMeter
         if call.welcome is not None and 200 <= head.status < 300:
             call.welcome()
         encoding = head.fields.get(b"content-encoding", b"")
         media_type = head.media_type
         streamed = media_type == b"text/event-stream"
-        hide = call.asked and streamed and head.status == 200
         decoder = decoder_for(encoding) if encoding else None
         readable = decoder is not None or not is_encoded(encoding)
+        untyped = not streamed and call.facts.stream and _may_stream(head, media_type)
+        binary = media_type != b"application/json" and media_type.startswith(BINARY)
+        hide = call.asked and (streamed or untyped) and head.status == 200
         if call.endpoint is None or self._usage is None or not call.metered or not readable:
-            self._meter, hide = PassMeter(), False
-        elif streamed:
-            self._meter = StreamMeter(
-                call.endpoint, self._usage, self._text_reader(), hide=hide, decoder=decoder
-            )
-        elif media_type != b"application/json" and media_type.startswith(BINARY):
-            self._meter = PassMeter()
+            meter, hide = PassMeter(), False
+        elif streamed or untyped:
+            reader = self._text_reader()
+            meter = StreamMeter(call.endpoint, self._usage, reader, hide=hide, decoder=decoder)
+            if untyped:
+                other = PassMeter() if binary else BodyMeter(self._usage, reader, None)
+                meter = UntypedMeter(stream=meter, other=other)
+        elif binary:
+            meter = PassMeter()
         else:
-            self._meter = BodyMeter(self._usage, self._text_reader(), decoder)
+            meter = BodyMeter(self._usage, self._text_reader(), decoder)
         if call.deferral is not None:
-            self._meter = call.deferral.attend(call, head, self._meter, self._usage)
+            meter = call.deferral.attend(call, head, meter, self._usage)
+        self._meter = meter
         headers = downward(head, managed=call.managed, edited=hide)
         if head.status != 200:
             headers = call.upstream.localized(head.status, headers)
         if self._allowance is not None:
             headers = with_limits(headers, self._allowance)
         headers.append((REQUEST_ID_HEADER, call.request_id.encode()))
-        return self._meter, headers, hide
+        return meter, headers, hide
 
     def outcome(self, relay: Relay) -> Outcome:
         """Say what was seen."""
@@ -96,3 +103,12 @@ class Reading:
         if self._answers is None:
             self._answers = AnswerReader()
         return self._answers
+
+
+def _may_stream(head: AnswerHead, media_type: bytes) -> bool:
+    """Tell whether an answer may be the stream that was asked for, though not called one.
+
+    What is compressed is not looked into for it.
+    """
+    encoding = head.fields.get(b"content-encoding", b"")
+    return head.status == 200 and media_type != b"application/json" and not is_encoded(encoding)
