@@ -9,8 +9,10 @@ no task wakes up for a chunk. The parsing of HTTP itself is httptools' (llhttp).
 ``limits``       what a client's connection is allowed;
 ``pace``         how fast a client sends and reads, and when that is too slow;
 ``known``        the head of a connection's last request: most clients send it again;
+``upgrades``     a request whose upgrade nobody wants goes on as what it is;
 ``held``         the request bodies in memory, counted;
 ``render``       errors as answers, in OpenAI's shape;
+``reasons``      the reason phrases of answers that are ours;
 ``refusals``     what is told to a client whose bytes can't be served at all;
 ``upstream``     a connection to the API behind;
 ``pool``         the connections to one origin, kept between requests;

@@ -123,13 +123,8 @@ class Gateway:
         head = exchange.head
         secret = shown_secret(head)
         digest, key = self._keys.known(secret) or await self._authenticate(secret, head)
-        noted.key = key
         noted.prefix = key.prefix if key is not None else prefix_of(secret)
-        owner = exchange.holder = digest if key is None else key.subscription_id
-        self._open.claim(owner)
-        noted.owner = owner
-        if key is None:
-            noted.stranger = self._strangers.enter(exchange.peer, digest)
+        self._count_in(exchange, noted, digest, key)
         endpoint = endpoint_for(head.method, head.path)
         if head.upgrade and self._sockets.take(head, endpoint):
             await self._serve_socket(exchange, endpoint, noted, (request_id, opened_at_us, digest))
@@ -188,6 +183,17 @@ class Gateway:
         if noted.measurement is not None:
             self._gate.note(model, noted.measurement)
         noted.model = call.model
+
+    def _count_in(
+        self, exchange: Exchange, noted: "_Noted", digest: bytes, key: ApiKey | None
+    ) -> None:
+        """Count the request as its client's; TooManyRequestsError where that has too many."""
+        noted.key = key
+        owner = exchange.holder = digest if key is None else key.subscription_id
+        self._open.claim(owner)
+        noted.owner = owner
+        if key is None:
+            noted.stranger = self._strangers.enter(exchange.peer, digest)
 
     async def _serve_socket(
         self,

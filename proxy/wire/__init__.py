@@ -19,6 +19,7 @@ Answers:
 ``decoding``       content encodings that we can undo;
 ``answer``         an answer on its way through: relayed, held, seen;
 ``plain_chunk``    the chunk that nearly all chunks are;
+``untyped``        an answer whose type does not say whether it is a stream;
 ``injected``       what we asked the upstream for, and take out again;
 ``answers``        what a model answered, collected for the estimate;
 ``answer_shapes``  the members of answers that are counted;
@@ -29,7 +30,7 @@ Answers:
 
 WebSockets:
 
-``websocket_handshake``the opening handshake;
+``websocket_handshake``  the opening handshake;
 ``websocket_frames``  frames, read as they pass;
 ``session_pieces``    the way down, cut where something must be durable first;
 ``session_meter``     a session whose answers are usage of one request;
