@@ -344,6 +344,9 @@ def _problem(  # noqa: PLR0911 - a table in words, of all that is known
         return None
     if truth is None:
         return None if state == "failed" and not tokens else "it never reached the upstream"
+    if truth.ended == "silent":  # it may be working still: what it has read is billed
+        fine = state == ("partial" if owned else "failed")
+        return None if fine else "the upstream's answer did not come in time"
     if truth.ended in {"error", "refused"} or (truth.ended == "broken" and not truth.begun):
         fine = state == "failed" or (state == "partial" and seen.left)
         return None if fine else f"the upstream's answer was {truth.ended}"

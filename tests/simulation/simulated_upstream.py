@@ -243,7 +243,7 @@ class SimulatedConnection:
             sink.answer_end()
 
     def _fail(self, truth: Truth, error: UpstreamClosedError | UpstreamTimedOutError) -> None:
-        truth.ended = "broken"
+        truth.ended = "silent" if isinstance(error, UpstreamTimedOutError) else "broken"
         self._pool.in_use.pop(self, None)
         sink, self._sink = self._sink, None
         if sink is not None:
