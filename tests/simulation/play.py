@@ -327,7 +327,7 @@ def _tokens(connection: sqlite3.Connection) -> dict[int, dict[str, int]]:
     return tokens
 
 
-def _problem(  # noqa: PLR0911 - a table in words, of all that is known
+def _problem(  # noqa: C901, PLR0911 - a table in words, of all that is known
     state: str,
     owned: int,
     truth: Truth | None,
@@ -344,14 +344,13 @@ def _problem(  # noqa: PLR0911 - a table in words, of all that is known
         return None
     if truth is None:
         return None if state == "failed" and not tokens else "it never reached the upstream"
-    if truth.ended == "silent":  # it may be working still: what it has read is billed
-        fine = state == ("partial" if owned else "failed")
-        return None if fine else "the upstream's answer did not come in time"
     if truth.ended in {"error", "refused"} or (truth.ended == "broken" and not truth.begun):
         fine = state == "failed" or (state == "partial" and seen.left)
         return None if fine else f"the upstream's answer was {truth.ended}"
     if not owned:
         return None if state == "failed" else "it is nobody's"
+    if truth.ended == "silent" and state != "partial":
+        return "the upstream may be working still: what it has read is billed"
     if truth.reported and truth.ended == "whole" and state == "exact":
         return None if tokens == truth.tokens else f"{tokens}, and not {truth.tokens}"
     if truth.reported and truth.ended == "whole" and not seen.left:
