@@ -5,6 +5,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,15 @@ OTHERS = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b")
 MACHINE = re.compile(r"(?<![\w.])/(?:home|Users|root|tmp)/\w|index[-]url")
 
 
+Offence = tuple[str, object]
+"""Where a rule is broken (a file), and what breaks it."""
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
@@ -123,38 +133,46 @@ def names_used(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def of_each(paths: list[Path]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("path", paths, ids=[relative(path) for path in paths])
-
-
 MODULES = [path for path in SOURCES if path != ROOT / "proxy" / "__init__.py"]
+PACKAGES = [path for path in SOURCES if path.name == "__init__.py"]
 
 
-@of_each(MODULES)
-def test_imports_point_one_way(path: Path) -> None:
-    place = place_of(path)
-    for name in imports(ast.parse(path.read_text())):
-        package, _, rest = name.partition(".")
-        target = rest.partition(".")[0]
-        if package != "proxy" or target in {"", "__version__", place}:
+def against_the_order() -> Iterator[Offence]:
+    for path in MODULES:
+        place = place_of(path)
+        for name in imports(tree_of(path)):
+            package, _, rest = name.partition(".")
+            target = rest.partition(".")[0]
+            if package != "proxy" or target in {"", "__version__", place}:
+                continue
+            if place == "core" or ORDER.index(target) >= ORDER.index(place):
+                yield relative(path), name
+
+
+def test_imports_point_one_way() -> None:
+    assert list(against_the_order()) == []
+
+
+def input_or_output() -> Iterator[Offence]:
+    for path in MODULES:
+        place = place_of(path)
+        if place not in SANS_IO:
             continue
-        assert ORDER.index(target) < ORDER.index(place), f"{place} must not import {name}"
-        assert place != "core", f"core imports nothing of ours but core, not {name}"
+        for name in imports(tree_of(path)):
+            top = name.partition(".")[0]
+            foreign = top in THIRD_PARTY - PURE_OF_OTHERS.get(place, THIRD_PARTY)
+            if foreign or top in SANS_IO[place]:
+                yield relative(path), name
 
 
-@of_each([path for path in MODULES if place_of(path) in SANS_IO])
-def test_what_decides_does_no_input_or_output(path: Path) -> None:
-    for name in imports(ast.parse(path.read_text())):
-        top = name.partition(".")[0]
-        assert top not in SANS_IO[place_of(path)]
-        assert top not in THIRD_PARTY or top in PURE_OF_OTHERS.get(place_of(path), THIRD_PARTY)
+def test_what_decides_does_no_input_or_output() -> None:
+    assert list(input_or_output()) == []
 
 
 def test_what_is_imported_is_declared_and_nothing_else() -> None:
     imported: set[str] = set()
     for path in SOURCES:
-        tree = ast.parse(path.read_text())
-        names = [*imports(tree), *imports_by_name(tree)]
+        names = [*imports(tree_of(path)), *imports_by_name(tree_of(path))]
         imported |= {name.partition(".")[0] for name in names}
     imported -= sys.stdlib_module_names | {"proxy"}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -170,60 +188,86 @@ def test_every_folder_is_introduced_and_ordered() -> None:
         assert f"``{folder}``" in (proxy.__doc__ or "")
 
 
-@of_each([path for path in SOURCES if path.name == "__init__.py"])
-def test_every_module_is_in_its_packages_map(path: Path) -> None:
-    introduction = ast.get_docstring(ast.parse(path.read_text())) or ""
-    packages = {each.parent.name for each in path.parent.glob("*/__init__.py")}
-    modules = {each.stem for each in path.parent.glob("*.py")} - {"__init__", "__main__"}
-    missing = {name for name in modules | packages if f"``{name}``" not in introduction}
-    assert not missing, "give each a line in the docstring of its package"
+def off_the_map() -> Iterator[Offence]:
+    for path in PACKAGES:
+        introduction = ast.get_docstring(tree_of(path)) or ""
+        packages = {each.parent.name for each in path.parent.glob("*/__init__.py")}
+        modules = {each.stem for each in path.parent.glob("*.py")} - {"__init__", "__main__"}
+        for name in sorted(modules | packages):
+            if f"``{name}``" not in introduction:
+                yield relative(path), name
 
 
-@of_each(SOURCES + TESTS)
-def test_files_and_functions_are_small(path: Path) -> None:
-    text = path.read_text()
-    assert len(text.splitlines()) <= LINES_PER_FILE
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            lines = (node.end_lineno or 0) - node.lineno + 1
-            assert lines <= LINES_PER_FUNCTION, node.name
+def test_every_module_is_in_its_packages_map() -> None:
+    assert list(off_the_map()) == [], "give each a line in the docstring of its package"
 
 
-@of_each(SOURCES)
-def test_names_say_something(path: Path) -> None:
-    assert not NAMES_OF_NOTHING & set(path.stem.strip("_").split("_"))
+def too_long() -> Iterator[Offence]:
+    for path in SOURCES + TESTS:
+        lines = len(path.read_text().splitlines())
+        if lines > LINES_PER_FILE:
+            yield relative(path), lines
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > LINES_PER_FUNCTION:
+                    yield relative(path), (node.name, lines)
 
 
-@of_each(SOURCES)
-def test_each_thing_is_used_at_its_home_only(path: Path) -> None:
-    for name in names_used(ast.parse(path.read_text())):
-        assert relative(path) in HOMES.get(name, {relative(path)}), name
+def test_files_and_functions_are_small() -> None:
+    assert list(too_long()) == []
 
 
-@of_each(SOURCES)
-def test_every_task_is_held(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            called = node.value.func
-            assert not (isinstance(called, ast.Attribute) and called.attr in STARTS_A_TASK), (
-                f"line {node.lineno}: a task that nothing holds may vanish in mid-run"
-            )
+def test_names_say_something() -> None:
+    assert [
+        relative(path)
+        for path in SOURCES
+        if NAMES_OF_NOTHING & set(path.stem.strip("_").split("_"))
+    ] == []
 
 
-@of_each(SOURCES)
-def test_everything_public_is_documented(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text()))
+def away_from_home() -> Iterator[Offence]:
+    for path in SOURCES:
+        place = relative(path)
+        for name in names_used(tree_of(path)):
+            if place not in HOMES.get(name, {place}):
+                yield place, name
 
 
-@pytest.mark.parametrize("path", [*SOURCES, *TESTS, *sorted(ROOT.glob("*"))], ids=str)
-def test_no_loose_ends_and_no_traces_of_a_machine(path: Path) -> None:
-    if path.is_dir() or path == Path(__file__) or path.suffix in {".db", ".lock"}:
-        return
-    if path.name.startswith(".coverage") or path.name == ".env":
-        return
-    text = path.read_text()
-    assert not OTHERS.search(text)
-    assert not MACHINE.search(text)
+def test_each_thing_is_used_at_its_home_only() -> None:
+    assert list(away_from_home()) == []
+
+
+def let_go() -> Iterator[Offence]:
+    for path in SOURCES:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+                called = node.value.func
+                if isinstance(called, ast.Attribute) and called.attr in STARTS_A_TASK:
+                    yield relative(path), node.lineno
+
+
+def test_every_task_is_held() -> None:
+    assert list(let_go()) == [], "a task that nothing holds may vanish in mid-run"
+
+
+def test_everything_public_is_documented() -> None:
+    assert [relative(path) for path in SOURCES if not ast.get_docstring(tree_of(path))] == []
+
+
+def left_behind() -> Iterator[Offence]:
+    for path in [*SOURCES, *TESTS, *sorted(ROOT.glob("*"))]:
+        if path.is_dir() or path == Path(__file__) or path.suffix in {".db", ".lock"}:
+            continue
+        if path.name.startswith(".coverage") or path.name == ".env":
+            continue
+        for found in (OTHERS.search(path.read_text()), MACHINE.search(path.read_text())):
+            if found:
+                yield relative(path), found[0]
+
+
+def test_no_loose_ends_and_no_traces_of_a_machine() -> None:
+    assert list(left_behind()) == []
 
 
 @pytest.mark.parametrize("path", ["requirements.lock", "tests/requirements.lock"])
