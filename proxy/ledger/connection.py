@@ -9,6 +9,7 @@ from typing import TypeVar, cast
 
 import aiosqlite
 
+from proxy.errors import LedgerUnavailableError
 from proxy.ledger.faults import unavailable
 
 _LOG = logging.getLogger(__name__)
@@ -19,6 +20,7 @@ CACHED_STATEMENTS = 256
 JOURNAL_LIMIT_BYTES = 64 << 20
 OLDEST_SQLITE = (3, 37, 0)
 """STRICT tables came with it."""
+CLOSED = "The ledger is closed: the server is stopping; try another one or later."
 
 
 class LedgerConnection(aiosqlite.Connection):
@@ -66,12 +68,13 @@ def configure(connection: sqlite3.Connection, *, reads_only: bool) -> None:
 
 
 class Reader:
-    """The connection for reads: made when first used, and again after a fault."""
+    """The connection for reads: made when first used, and again after a fault, until closed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._making = asyncio.Lock()
         self._connection: LedgerConnection | None = None
+        self._closed = False
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``work`` on a snapshot of its own making.
@@ -83,11 +86,16 @@ class Reader:
             return await connection.run(work)
         except (sqlite3.Error, OSError) as error:
             _LOG.warning("the ledger can't be read", exc_info=error)
-            await self.close()
+            await self._let_go()
             raise unavailable(error) from error
 
     async def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connection, for good: one that is being made is waited for."""
+        async with self._making:
+            self._closed = True
+        await self._let_go()
+
+    async def _let_go(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             try:
@@ -97,6 +105,8 @@ class Reader:
 
     async def _connect(self) -> LedgerConnection:
         async with self._making:
+            if self._closed:
+                raise LedgerUnavailableError(CLOSED)
             if self._connection is None:
                 self._connection = await connect(self._path, reads_only=True)
             return self._connection

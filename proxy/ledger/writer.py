@@ -17,7 +17,7 @@ from proxy.core.rates import RecentRate
 from proxy.core.usage import Measurement, RequestState, Usage
 from proxy.errors import LedgerUnavailableError
 from proxy.ledger.batch import Batch, Change
-from proxy.ledger.connection import LedgerConnection
+from proxy.ledger.connection import CLOSED, LedgerConnection
 from proxy.ledger.faults import PASSING, fault_name, unavailable
 from proxy.ledger.port import Admission, OpenCall, Refusal, Settlement
 from proxy.ledger.settlements import settlement_of
@@ -37,7 +37,6 @@ OFTEN_PER_S = 2_000
 RATE_WINDOW_S = 0.020
 WITHDRAWN = "withdrawn before it was sent upstream"
 
-_CLOSED = "The ledger is closed: the server is stopping; try another one or later."
 _FULL = "Too many requests wait for the ledger: try again in a moment."
 _STALLED = "The ledger's database does not answer: check its disk, and what else uses its file."
 
@@ -115,7 +114,7 @@ class GroupWriter:
         waiting = self._pending.settles
         if self._task is None or len(waiting.items) >= self._pending_limit:
             self._unsettled.discard(settlement.request_id)
-            future.set_exception(LedgerUnavailableError(_FULL if self._task else _CLOSED))
+            future.set_exception(LedgerUnavailableError(_FULL if self._task else CLOSED))
             return future
         waiting.items.append(settlement)
         waiting.futures.append(future)
@@ -126,7 +125,7 @@ class GroupWriter:
     async def change(self, change: Callable[..., T]) -> T:
         """Have a change written in a transaction of its own, and return its value."""
         if self._task is None:
-            raise LedgerUnavailableError(_CLOSED)
+            raise LedgerUnavailableError(CLOSED)
         future: asyncio.Future[object] = self._loop.create_future()
         self._pending.changes.items.append(cast("Change", change))
         self._pending.changes.futures.append(future)
@@ -140,7 +139,7 @@ class GroupWriter:
         Return what ``farewell`` returned, False where it could not be written.
         """
         task, self._task = self._task, None
-        self._refusing = _CLOSED
+        self._refusing = CLOSED
         if task is None:
             return False
         if self._sleeper is not None:
