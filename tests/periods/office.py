@@ -10,8 +10,9 @@ from typing import Any
 from proxy.billing.bills import invoice_json
 from proxy.billing.books import BookShelf
 from proxy.billing.closing import Closer, Outcome
+from proxy.billing.upkeep import BillingUpkeep
 from proxy.core.subscriptions import ApiKey, key_digest
-from proxy.core.times import to_us
+from proxy.core.times import from_us, to_us
 from proxy.core.usage import RequestState
 from proxy.ledger.port import OpenCall
 from proxy.ledger.sqlite import SqliteLedger
@@ -109,3 +110,8 @@ async def open_office(path: Path) -> AsyncIterator[Office]:
         yield Office(ledger, clock)
     finally:
         await ledger.close()
+
+
+def upkeep(office: Office, path: Path) -> BillingUpkeep:
+    """What a worker of the office does by itself, with prices at ``path``."""
+    return BillingUpkeep(office.shelf, path, grace_s=GRACE_S, now=lambda: from_us(office.clock.us))

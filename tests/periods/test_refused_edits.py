@@ -6,22 +6,10 @@ from pathlib import Path
 import pytest
 
 from proxy.billing.upkeep import BillingUpkeep
-from proxy.core.times import from_us
 from proxy.ledger.sqlite import SqliteLedger
-from tests.periods.office import GRACE_S, PRICES, Office
+from tests.periods.office import PRICES, Office, upkeep
 
 EUROS = f'\ncurrency = "EUR"\n{PRICES}'
-
-
-def upkeep(office: Office, path: Path) -> BillingUpkeep:
-    return BillingUpkeep(office.shelf, path, grace_s=GRACE_S, now=lambda: from_us(office.clock.us))
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "pricing.toml"
-    path.write_text(PRICES)
-    return path
 
 
 async def save(chores: BillingUpkeep, path: Path, text: str) -> str | None:

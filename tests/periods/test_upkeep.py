@@ -8,26 +8,14 @@ import pytest
 
 from proxy.billing import upkeep as billing_upkeep
 from proxy.billing.repricing import reprice
-from proxy.billing.upkeep import BillingUpkeep
-from proxy.core.times import from_us, to_us
+from proxy.core.times import to_us
 from proxy.errors import PricingError
 from proxy.ledger.sqlite import SqliteLedger
 from proxy.pricing import parse
 from tests.ledger.calls import settlement, usage
-from tests.periods.office import GRACE_S, PRICES, Office, at
+from tests.periods.office import PRICES, Office, at, upkeep
 
 PATIENCE_S = 20.0
-
-
-def upkeep(office: Office, path: Path) -> BillingUpkeep:
-    return BillingUpkeep(office.shelf, path, grace_s=GRACE_S, now=lambda: from_us(office.clock.us))
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "pricing.toml"
-    path.write_text(PRICES)
-    return path
 
 
 async def test_an_edit_is_told_with_its_effect(
