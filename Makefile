@@ -60,7 +60,7 @@ bench-accuracy: $(DEVELOPMENT) ## Measure the estimates against recorded traffic
 	$(BIN)/python -m tests.bench.accuracy
 
 soak: $(DEVELOPMENT) ## Run the long tests: crashes, faults, half an hour of load
-	$(BIN)/pytest -m soak -o faulthandler_timeout=0
+	$(BIN)/pytest -m soak -rP -o faulthandler_timeout=0
 
 lock: ## Pin the newest allowed versions again (needs uv)
 	uv pip compile --quiet $(PINS) --group build pyproject.toml -o requirements.lock
