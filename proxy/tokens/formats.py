@@ -9,6 +9,7 @@ _ENFORCED: Final = _NEVER_SHOWN | {
     "default",
     "exclusiveMaximum",
     "exclusiveMinimum",
+    "format",
     "maxItems",
     "maxLength",
     "maximum",

@@ -96,7 +96,8 @@ class Chat:
         if self.shown and role in {"system", "developer"} and not self.shown_in_system:
             content = f"{content}\n\n{self.shown}"
             self.shown_in_system = True
-        total += _MESSAGE + (_NAME if name else 0) + self.count(role) + self.count(content)
+        named = _NAME if name and name != role else 0
+        total += _MESSAGE + named + self.count(role) + self.count(content)
         total += self.count(text(message.get("refusal")))
         return total + (self._assistant_turn() if role == "assistant" else 0)
 

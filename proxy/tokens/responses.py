@@ -16,8 +16,8 @@ from proxy.tokens.typescript import render_functions
 
 _CALLED: Final = frozenset({"function_call", "custom_tool_call"})
 _RESULTS: Final = frozenset({"function_call_output", "custom_tool_call_output"})
-_STRICT_CALL: Final = 1
-_LOOSE_CALL: Final = -2
+_WHOLE_CALL: Final = 1
+_RETOLD_CALL: Final = -2
 _CONTEXT: Final = ("previous_response_id", "conversation", "prompt")
 
 
@@ -29,7 +29,7 @@ def responses_input(chat: Chat, request: dict[str, object]) -> int:
     chat.responses = True
     total = chat.family.reply_opening
     total += chat.count.each(_messages(chat, request), chat.message)
-    return total + _block(chat, request) + _called(request)
+    return total + _block(chat, request) + _called(chat, request)
 
 
 def chat_request(request: dict[str, object]) -> dict[str, object]:
@@ -63,12 +63,33 @@ def responses_family(family: Family) -> Family:
     )
 
 
-def _called(request: dict[str, object]) -> int:
-    """Count what a call in the input has over a chat's: strict functions name their format."""
+def _called(chat: Chat, request: dict[str, object]) -> int:
+    """Count what calls in the input have over a chat's.
+
+    A model that reasons is told the format of each strict function. Others read a lone call as it
+    was answered if the client sends it back whole, and any other in fewer words.
+    """
+    items = [members(item) for item in elements(request.get("input"))]
+    if not chat.family.reasons:
+        return sum(
+            _WHOLE_CALL if _stands_alone(items, place) and _is_whole(item) else _RETOLD_CALL
+            for place, item in enumerate(items)
+            if _is_call(item)
+        )
     tools = map(members, elements(request.get("tools")))
     loose = {text(tool.get("name")) for tool in tools if tool.get("strict") is False}
-    calls = (item for item in map(members, elements(request.get("input"))) if _is_call(item))
-    return sum(_LOOSE_CALL if text(call.get("name")) in loose else _STRICT_CALL for call in calls)
+    calls = filter(_is_call, items)
+    return sum(_RETOLD_CALL if text(call.get("name")) in loose else _WHOLE_CALL for call in calls)
+
+
+def _stands_alone(items: list[dict[str, object]], place: int) -> bool:
+    neighbours = items[max(place - 1, 0) : place] + items[place + 1 : place + 2]
+    return not any(map(_is_call, neighbours))
+
+
+def _is_whole(call: dict[str, object]) -> bool:
+    """Tell whether a call has what only the answer that made it can have given it."""
+    return bool(call.get("id") and call.get("status"))
 
 
 def _is_call(item: dict[str, object]) -> bool:

@@ -40,6 +40,7 @@ def counted(model: str, *messages: dict[str, Any], **request: Any) -> int:
         ("gpt-4o-search-preview", [HELLO], 1),
         ("gpt-4o", [RULES, HELLO], 13),
         ("gpt-4o", [HELLO | {"name": "Hello"}], 8 + 2),
+        ("gpt-4o", [HELLO | {"name": "user"}], 8 + 1),
         ("gpt-4o", [{"role": "assistant", "content": None, "refusal": "Hello"}], 8),
         ("gpt-4o", [{"role": "user", "content": [{"type": "text", "text": "Hello"}, "!"]}], 9),
         ("gpt-4o", [{"role": "assistant", "content": [{"refusal": "Hello"}]}], 8),

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from proxy.tokens import estimate_input, estimate_output
+from proxy.tokens.formats import render_format
 from proxy.tokens.vocabulary import O200K, vocabulary
 from proxy.wire.answers import AnswerChoice, AnswerText
 
@@ -71,16 +72,43 @@ def test_responses_input(model: str, request_: dict[str, Any], tokens: int) -> N
     assert responses(model, **request_) == tokens
 
 
-def test_responses_history_depends_on_strictness() -> None:
-    items = [
-        {"type": "function_call", "call_id": "1", "name": "now", "arguments": "{}"},
-        {"type": "function_call_output", "call_id": "1", "output": "Hello"},
-    ]
-    # ' to=functions.now' is 4 tokens, '{}' is 1
-    history = 3 + 1 + 4 + 1 + 3 + 1 + 1 + 2 + 1
-    assert responses("gpt-4o", input=items) == 3 + history + 1
-    loose = [TOOL | {"strict": False}]
-    assert responses("gpt-4o", input=items, tools=loose) == 3 + history - 2 + SHOWN - 3
+# ' to=functions.now' is 4 tokens, '{}' is 1
+MADE = 3 + 1 + 4 + 1
+GIVEN_BACK = 3 + 1 + 1 + 2 + 1
+ITEM = {"type": "function_call", "call_id": "1", "name": "now", "arguments": "{}"}
+WHOLE = ITEM | {"id": "fc_1", "status": "completed"}
+RESULT = {"type": "function_call_output", "call_id": "1", "output": "Hello"}
+
+
+@pytest.mark.parametrize(
+    ("items", "tokens"),
+    [
+        ([WHOLE, RESULT], MADE + GIVEN_BACK + 1),
+        ([ITEM, RESULT], MADE + GIVEN_BACK - 2),
+        ([ITEM | {"id": "fc_1"}, RESULT], MADE + GIVEN_BACK - 2),
+        ([ITEM | {"status": "completed"}, RESULT], MADE + GIVEN_BACK - 2),
+        ([WHOLE, RESULT, WHOLE, RESULT], 2 * (MADE + GIVEN_BACK + 1)),
+        ([WHOLE, WHOLE, RESULT, RESULT], 2 * (MADE + GIVEN_BACK - 2)),
+    ],
+)
+def test_responses_history_depends_on_how_calls_are_sent_back(
+    items: list[dict[str, Any]], tokens: int
+) -> None:
+    assert responses("gpt-4o", input=items) == 3 + tokens
+
+
+def test_responses_history_of_models_that_reason_depends_on_strictness() -> None:
+    items, loose = [ITEM, RESULT], [TOOL | {"strict": False}]
+    strict = responses("gpt-5", input=items, tools=[TOOL])
+    assert responses("gpt-5", input=items, tools=loose) == strict - 3
+
+
+def test_a_strict_format_does_not_show_what_is_enforced() -> None:
+    dated = {"type": "string", "format": "date"}
+    shown = render_format(
+        {"name": "n", "strict": True, "schema": {"properties": {"format": dated}}}
+    )
+    assert shown.endswith('{"properties":{"format":{"type":"string"}}}')
 
 
 def test_responses_say_what_they_do_not_hold() -> None:
