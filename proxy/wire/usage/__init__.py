@@ -8,6 +8,7 @@ Five steps, a file each:
 ``splitting``   what is a part of what: overlapping counts become disjoint token types;
 ``tools``, ``measures``  what is billed beside tokens: tool calls, images, seconds, characters.
 
+``fallback`` parts an answer's tokens by model where the one that was asked declined;
 ``assembling`` puts one answer's usage together; ``plain`` is the short way for what most answers
 report; ``shape`` is what must be known of the request, ``notes`` what was unsure.
 ``sessions`` reads WebSockets, where each message may carry the usage of another answer.

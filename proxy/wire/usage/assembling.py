@@ -1,12 +1,13 @@
 """One answer's usage, put together from what was found in it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from proxy.core.usage import Metric, Quantity, Usage
 from proxy.wire.endpoints import Endpoint, Metering
 from proxy.wire.usage import measures, notes, tools
+from proxy.wire.usage.fallback import served_by_fallback
 from proxy.wire.usage.finding import Envelope, is_given, value_of
 from proxy.wire.usage.shape import RequestShape
 from proxy.wire.usage.splitting import TokenSplit, split_tokens
@@ -40,12 +41,21 @@ def assemble(endpoint: Endpoint, request: RequestShape, answer: Answer) -> Usage
     flaws: dict[str, None] = {}
     if answer.cut:
         flaws[notes.END_READ if answer.members else notes.NOT_READ] = None
-    split = split_tokens(answer.members, flaws, endpoint.input_modality, endpoint.output_modality)
+    served = served_by_fallback(answer.members, flaws) if "iterations" in answer.members else None
+    if served is None:
+        given_as, made_as = endpoint.input_modality, endpoint.output_modality
+        split = split_tokens(answer.members, flaws, given_as, made_as)
+    else:
+        split = served.split
+        answer = replace(answer, model=served.model or answer.model)
     quantities = [
         Quantity(metric=_TOKENS, type=kind, quantity=number)
         for kind, number in (split.parts if split else ())
     ]
     quantities += _beside_tokens(request, answer, flaws)
+    if served and served.others:
+        quantities += served.others
+        flaws[notes.OTHER_MODELS] = None
     if endpoint.metering is not _IN_TOKENS:
         quantities += _measured(endpoint, request, answer, split, flaws)
     if split is None and not quantities:

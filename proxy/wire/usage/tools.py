@@ -40,8 +40,8 @@ _CALLS: Final = {
 
 _FREE_ACTIONS: Final = frozenset({"open_page", "find_in_page", "find"})
 
-_OWN_ITERATIONS: Final = frozenset({"message", "None"})
-"""The calls inside a call of Anthropic's that the counts at the top are made of."""
+_OWN_ITERATIONS: Final = frozenset({"message", "fallback_message", "None"})
+"""The calls inside a call of Anthropic's that the answer's own counts are made of."""
 
 _SEARCHING_MODELS: Final = (
     # (in the model's name, the tool): they search once in each call, and report no count of it
@@ -108,7 +108,7 @@ def _previews(envelope: Envelope) -> bool:
     """Tell whether the response's search was the older, dearer tool."""
     return any(
         str(tool.get("type")).startswith("web_search_preview")
-        for tool in _objects(value_of(envelope.tools))
+        for tool in objects(value_of(envelope.tools))
     )
 
 
@@ -141,7 +141,7 @@ def _images(items: Sequence[Mapping[str, Any]], model: str) -> list[Quantity]:
 
 
 def _image_model(envelope: Envelope) -> str:
-    for tool in _objects(value_of(envelope.tools)):
+    for tool in objects(value_of(envelope.tools)):
         if tool.get("type") == IMAGE_TOOL and isinstance(tool.get("model"), str):
             return str(tool["model"])
     return IMAGE_TOOL
@@ -158,13 +158,13 @@ def drawing_tokens(usage: object, flaws: dict[str, None]) -> list[Quantity]:
 def iteration_tokens(usage: Mapping[str, object], flaws: dict[str, None]) -> list[Quantity]:
     """Return what Anthropic's calls inside the call used: compaction, and an advisor's model.
 
-    The counts at the top are those of the ``message`` iterations alone.
+    The answer's own counts are those of the messages alone.
     """
     iterations = usage.get("iterations")
     if not isinstance(iterations, list):
         return []
     quantities: list[Quantity] = []
-    for iteration in _objects(iterations):
+    for iteration in objects(iterations):
         if str(iteration.get("type")) in _OWN_ITERATIONS:
             continue
         model = iteration.get("model")
@@ -192,10 +192,11 @@ def _items(envelope: Envelope) -> list[Mapping[str, Any]]:
     """Decode the output items, unless no tool can be among them."""
     if b"_call" not in bytes(envelope.output):
         return []
-    return _objects(value_of(envelope.output))
+    return objects(value_of(envelope.output))
 
 
-def _objects(values: object) -> list[Mapping[str, Any]]:
+def objects(values: object) -> list[Mapping[str, Any]]:
+    """Return what of a list is an object; nothing if it is no list."""
     return (
         [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
     )
