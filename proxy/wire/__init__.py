@@ -11,6 +11,7 @@ Requests:
 ``guard``           what managed mode refuses;
 ``multipart``       forms, cut anywhere;
 ``audio_length``    how long a file of audio is: with ``matroska`` and ``mp3_length``;
+``inline_audio``    how much audio is in JSON, as base64;
 ``json_scan``       where the members of a JSON object are, in its bytes.
 
 Answers:

@@ -21,6 +21,7 @@ from proxy.wire.answer_shapes import (
     Payload,
     read_payload,
 )
+from proxy.wire.inline_audio import Speech, SpeechReader
 
 TEXT_MAX: Final = 8 * 1024 * 1024
 """The most text that is kept of one answer, in characters; the rest only raises a note."""
@@ -36,7 +37,7 @@ class AnswerChoice:
     """One choice of a chat or completions answer, or one whole answer of the other endpoints.
 
     ``tool_calls`` and ``function_call`` are (name, arguments as text). ``reasoning`` is the
-    visible part of it; ``has_audio`` says that it was spoken.
+    visible part of it; ``speech`` is what was spoken, with its transcript in ``content``.
     """
 
     content: str = ""
@@ -45,7 +46,7 @@ class AnswerChoice:
     tool_calls: list[tuple[str, str]] = field(default_factory=list)
     function_call: tuple[str, str] | None = None
     finish_reason: str | None = None
-    has_audio: bool = False
+    speech: Speech | None = None
 
     @property
     def calls(self) -> list[tuple[str, str]]:
@@ -78,7 +79,7 @@ class _Part:
     calls: dict[int, tuple[list[str], list[str]]] = field(default_factory=dict)
     function: tuple[list[str], list[str]] | None = None
     finish_reason: str | None = None
-    has_audio: bool = False
+    speech: SpeechReader | None = None
 
     def call(self, index: int) -> tuple[list[str], list[str]]:
         return self.calls.setdefault(index, ([], []))
@@ -91,7 +92,7 @@ class _Part:
             tool_calls=[_joined(self.calls[index]) for index in sorted(self.calls)],
             function_call=_joined(self.function) if self.function else None,
             finish_reason=self.finish_reason,
-            has_audio=self.has_audio,
+            speech=self.speech.speech() if self.speech else None,
         )
 
 
@@ -183,11 +184,12 @@ class AnswerReader:
         self._keep(part.content, choice.text)
         if isinstance(choice.finish_reason, str):
             part.finish_reason = choice.finish_reason
-        for message in (choice.delta, choice.message):
-            if message is not None:
-                self._message(part, message)
+        if choice.delta is not None:
+            self._message(part, choice.delta)
+        if choice.message is not None:
+            self._message(part, choice.message, whole=True)
 
-    def _message(self, part: _Part, message: Message) -> None:
+    def _message(self, part: _Part, message: Message, *, whole: bool = False) -> None:
         for text in _texts(message.content):
             self._keep(part.content, text)
         self._keep(part.refusal, message.refusal)
@@ -196,13 +198,21 @@ class AnswerReader:
             self._reasoning_seen = True
             self._keep(part.reasoning, reasoning)
         if isinstance(message.audio, dict):
-            part.has_audio = True
-            self._keep(part.content, message.audio.get("transcript"))
+            self._speech(part, message.audio, whole=whole)
         for position, call in enumerate(message.tool_calls or ()):
             self._call(part, call, position)
         if message.function_call is not None:
             part.function = part.function or ([], [])
             self._function(part.function, message.function_call)
+
+    def _speech(self, part: _Part, audio: dict[str, object], *, whole: bool) -> None:
+        transcript, data = audio.get("transcript"), audio.get("data")
+        self._keep(part.content, transcript)
+        if not transcript and not data:
+            return  # some upstreams have an empty one in answers that nobody spoke
+        part.speech = part.speech or SpeechReader()
+        if isinstance(data, str):
+            (part.speech.whole if whole else part.speech.piece)(data)
 
     def _call(self, part: _Part, call: Call, position: int) -> None:
         index = call.index if isinstance(call.index, int) else position

@@ -4,8 +4,6 @@ Images by number, size and quality; speech by its characters; transcriptions by 
 the audio. Chat needs none of it.
 """
 
-import base64
-import binascii
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +11,8 @@ import msgspec
 from proxy.errors import BadRequestError
 from proxy.wire.audio_length import length_us
 from proxy.wire.endpoints import Endpoint, Metering
-from proxy.wire.multipart import MultipartReader, Sample
+from proxy.wire.inline_audio import inline_sample
+from proxy.wire.multipart import MultipartReader
 from proxy.wire.request import RequestFacts
 from proxy.wire.usage import RequestShape
 
@@ -126,8 +125,5 @@ def _inline_audio_us(audio: object) -> int | None:
     data = audio.get("data") if isinstance(audio, dict) else None
     if not isinstance(data, str):
         return None
-    try:
-        content = base64.b64decode(data)
-    except (binascii.Error, ValueError):
-        return None
-    return length_us(Sample.of(content))
+    sample = inline_sample(data)
+    return None if sample is None else length_us(sample)

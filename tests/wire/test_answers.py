@@ -1,7 +1,9 @@
 """What a model answered, collected from streams and bodies of every endpoint."""
 
+import base64
 import json
 import sys
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 
 from proxy.wire import answers
 from proxy.wire.answers import TRUNCATED, AnswerChoice, AnswerReader, AnswerText
+from proxy.wire.inline_audio import Speech
+from tests.wire.audio_files import wav
 
 
 def streamed(*events: dict[str, Any]) -> AnswerText:
@@ -67,11 +71,57 @@ def test_a_whole_chat_answer() -> None:
             reasoning="Hm",
             tool_calls=[("run", "x"), ("now", "")],
             finish_reason="stop",
-            has_audio=True,
+            speech=Speech(),
         )
     ]
     assert answer.reasoning_seen
     assert answer.created_s == 7
+
+
+AUDIO = base64.b64encode(wav(1)).decode()
+
+
+@pytest.mark.parametrize(
+    ("audios", "speech"),
+    [
+        (({"id": "1", "transcript": "Hi"}, {"data": "AAAA"}, {"data": "AA=="}), Speech(size=4)),
+        (({"data": "AAA"}, {"data": "AAAAA"}, {"expires_at": 9}), Speech(size=6)),
+        (({"data": AUDIO},), Speech(size=len(wav(1)))),
+        (({"transcript": "Hi"}, {"data": 7}), Speech()),
+        (({"id": "", "data": "", "transcript": ""}, {}, None), None),
+    ],
+)
+def test_a_streamed_answer_that_is_spoken(audios: tuple[object, ...], speech: Speech) -> None:
+    (choice,) = streamed(*(chunk(audio=audio) for audio in audios)).choices
+    assert choice.speech == speech
+
+
+@pytest.mark.parametrize(
+    ("data", "speech"),
+    [
+        (AUDIO, Speech(size=len(wav(1)), length_us=1_000_000)),
+        ("AAAA", Speech(size=3)),
+        (None, Speech()),
+    ],
+)
+def test_a_whole_answer_that_is_spoken(data: object, speech: Speech) -> None:
+    message = {"content": None, "audio": {"transcript": "Hi", "data": data}}
+    (choice,) = whole({"choices": [{"message": message}]}).choices
+    assert (choice.content, choice.speech) == ("Hi", speech)
+
+
+def test_audio_is_measured_and_not_kept() -> None:
+    reader = AnswerReader(text_max=5)
+    piece = json.dumps(chunk(audio={"data": "A" * 40_000})).encode()
+    tracemalloc.start()
+    for _ in range(100):
+        reader.event(piece)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 40_000
+    assert reader.answer() == AnswerText(
+        choices=[AnswerChoice(speech=Speech(size=3_000_000))], created_s=7
+    )
 
 
 def test_the_older_call() -> None:
