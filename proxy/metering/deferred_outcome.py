@@ -44,6 +44,7 @@ def measure_seen(seen: Seen, counted: Estimated | None, body_bytes: int) -> Meas
     counted = Estimated(
         input_tokens=tokens_by_length(body_bytes),
         output_tokens=counted.output_tokens,
+        output_audio_tokens=counted.output_audio_tokens,
         notes=(*notes, INPUT_BY_LENGTH, *counted.notes),
     )
     usage = from_estimate(counted, seen.model, seen.service_tier)

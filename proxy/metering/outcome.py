@@ -57,10 +57,12 @@ class Outcome(msgspec.Struct, kw_only=True, gc=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimated:
-    """Tokens counted by us, and what is unsure about them."""
+    """Tokens counted by us, those of audio included, and what is unsure about them."""
 
     input_tokens: int
     output_tokens: int
+    input_audio_tokens: int = 0
+    output_audio_tokens: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -153,15 +155,14 @@ def _nothing(outcome: Outcome) -> Usage:
 
 def from_estimate(estimated: Estimated, model: str | None, service_tier: str | None) -> Usage:
     """Return our own count as usage; model and tier are the answer's."""
-    counts = (
-        (TokenType.INPUT, estimated.input_tokens),
-        (TokenType.OUTPUT, estimated.output_tokens),
-    )
+    spoken = estimated.output_audio_tokens
     return Usage(
-        quantities=tuple(
-            Quantity(metric=Metric.TOKENS, type=token_type, quantity=count)
-            for token_type, count in counts
-            if count
+        quantities=(
+            *_input_of(estimated),
+            *_parts(
+                (TokenType.OUTPUT, estimated.output_tokens - spoken),
+                (TokenType.OUTPUT_AUDIO, spoken),
+            ),
         ),
         input_tokens=estimated.input_tokens,
         model=model,
@@ -176,10 +177,8 @@ def _at_least(reported: Usage, estimated: Estimated) -> Usage:
     Any input that is reported is believed. None at all, in an answer that broke off, is what some
     upstreams begin with (a ``message_start`` of zeros) before they say how much it was.
     """
-    inputs: tuple[Quantity, ...] = ()
-    if not reported.input_tokens and estimated.input_tokens:
-        inputs = (_tokens(TokenType.INPUT, estimated.input_tokens),)
-    quantities = _raised(reported.quantities, estimated.output_tokens)
+    inputs = () if reported.input_tokens else _input_of(estimated)
+    quantities = _raised(reported.quantities, estimated)
     if not inputs and quantities is reported.quantities:
         return reported
     input_noted = ("input_estimated",) if inputs else ()
@@ -194,19 +193,36 @@ def _at_least(reported: Usage, estimated: Estimated) -> Usage:
     )
 
 
-def _raised(reported: tuple[Quantity, ...], output_tokens: int) -> tuple[Quantity, ...]:
+def _raised(reported: tuple[Quantity, ...], estimated: Estimated) -> tuple[Quantity, ...]:
     """Raise the output to what was delivered; the same quantities where that is no more.
 
     What a tool wrote that is a model itself is no part of it.
     """
     written = [q for q in reported if q.type in OUTPUT_TYPES and q.model is None]
-    missing = output_tokens - sum(q.quantity for q in written)
+    missing = estimated.output_tokens - sum(q.quantity for q in written)
     if missing <= 0:
         return reported
-    texts = [q for q in written if q.type == TokenType.OUTPUT]
-    others = tuple(q for q in reported if q not in texts)
-    return (*others, _tokens(TokenType.OUTPUT, missing + sum(q.quantity for q in texts)))
+    told = sum(q.quantity for q in written if q.type == TokenType.OUTPUT_AUDIO)
+    spoken = min(missing, max(0, estimated.output_audio_tokens - told))
+    return _more(
+        _more(reported, TokenType.OUTPUT, missing - spoken), TokenType.OUTPUT_AUDIO, spoken
+    )
 
 
-def _tokens(kind: TokenType, number: int) -> Quantity:
-    return Quantity(metric=Metric.TOKENS, type=kind, quantity=number)
+def _more(quantities: tuple[Quantity, ...], kind: TokenType, more: int) -> tuple[Quantity, ...]:
+    if not more:
+        return quantities
+    same = [q for q in quantities if q.type == kind and q.model is None]
+    others = tuple(q for q in quantities if q not in same)
+    return (*others, *_parts((kind, more + sum(q.quantity for q in same))))
+
+
+def _input_of(estimated: Estimated) -> tuple[Quantity, ...]:
+    heard = estimated.input_audio_tokens
+    return _parts((TokenType.INPUT, estimated.input_tokens - heard), (TokenType.INPUT_AUDIO, heard))
+
+
+def _parts(*counts: tuple[TokenType, int]) -> tuple[Quantity, ...]:
+    return tuple(
+        Quantity(metric=Metric.TOKENS, type=kind, quantity=count) for kind, count in counts if count
+    )

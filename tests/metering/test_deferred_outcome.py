@@ -67,6 +67,16 @@ def test_the_answer_is_counted_where_nothing_is_reported(status: str, state: Req
     assert (found.usage.model, found.usage.service_tier) == ("gpt-4o", "flex")
 
 
+def test_what_was_spoken_is_kept_apart_from_text() -> None:
+    spoken = Estimated(input_tokens=9, output_tokens=8, output_audio_tokens=5)
+    found = measure_seen(seen("completed"), spoken, 101)
+    assert {each.type: each.quantity for each in found.usage.quantities} == {
+        "input": 26,
+        "output": 3,
+        "output_audio": 5,
+    }
+
+
 def test_what_failed_without_usage_is_not_billed() -> None:
     assert not needs_count(RUNS, seen("failed"))
     found = measure_seen(seen("failed"), None, 100)

@@ -234,11 +234,62 @@ def test_zeros_that_a_whole_answer_reports_stay() -> None:
     assert (counted(usage), usage.notes) == ({}, ())
 
 
+HEARD_AND_SPOKEN = Estimated(
+    input_tokens=30, output_tokens=50, input_audio_tokens=7, output_audio_tokens=43
+)
+
+
+def test_audio_is_kept_apart_from_text() -> None:
+    usage = measure(outcome(reported=None), HEARD_AND_SPOKEN).usage
+    assert counted(usage) == {"input": 23, "input_audio": 7, "output": 7, "output_audio": 43}
+    assert (usage.input_tokens, usage.tokens) == (30, 80)
+
+
+def test_audio_alone_is_no_text() -> None:
+    estimated = Estimated(
+        input_tokens=7, output_tokens=43, input_audio_tokens=7, output_audio_tokens=43
+    )
+    usage = measure(outcome(reported=None), estimated).usage
+    assert counted(usage) == {"input_audio": 7, "output_audio": 43}
+
+
+@pytest.mark.parametrize(
+    ("told", "raised"),
+    [
+        ({}, {"input": 23, "input_audio": 7, "output": 7, "output_audio": 43}),
+        ({"input": 9}, {"input": 9, "output": 7, "output_audio": 43}),
+        ({"input": 9, "output": 3}, {"input": 9, "output": 7, "output_audio": 43}),
+        ({"input": 9, "output": 30}, {"input": 9, "output": 30, "output_audio": 20}),
+        (
+            {"input": 9, "output": 3, "output_audio": 20},
+            {"input": 9, "output": 7, "output_audio": 43},
+        ),
+        (
+            {"input": 9, "output_audio": 45},
+            {"input": 9, "output_audio": 45, "output": 5},
+        ),
+        ({"input": 9, "output": 1, "output_audio": 49}, {"input": 9, "output": 1,
+                                                        "output_audio": 49}),
+    ],
+)  # fmt: skip
+def test_a_broken_answer_is_raised_to_what_was_spoken(
+    told: dict[str, int], raised: dict[str, int]
+) -> None:
+    quantities = tuple(
+        Quantity(metric=Metric.TOKENS, type=kind, quantity=number) for kind, number in told.items()
+    )
+    reported = Usage(quantities=quantities, input_tokens=told.get("input", 0))
+    usage = measure(outcome(completed=False, reported=reported), HEARD_AND_SPOKEN).usage
+    assert counted(usage) == raised
+
+
 amounts = st.dictionaries(st.sampled_from(list(TokenType)), st.integers(1, 100))
 
 
-@given(amounts=amounts, output=st.integers(0, 300))
-def test_raising_never_takes_anything_away(amounts: dict[TokenType, int], output: int) -> None:
+@given(amounts=amounts, output=st.integers(0, 300), spoken=st.integers(0, 300))
+def test_raising_never_takes_anything_away(
+    amounts: dict[TokenType, int], output: int, spoken: int
+) -> None:
     given_before = sum(n for kind, n in amounts.items() if not kind.startswith("output"))
     reported = Usage(
         quantities=tuple(
@@ -247,7 +298,8 @@ def test_raising_never_takes_anything_away(amounts: dict[TokenType, int], output
         ),
         input_tokens=given_before,
     )
-    estimated = Estimated(input_tokens=10_000, output_tokens=output)
+    spoken = min(spoken, output)
+    estimated = Estimated(input_tokens=10_000, output_tokens=output, output_audio_tokens=spoken)
     usage = measure(outcome(completed=False, reported=reported), estimated).usage
     raised = {TokenType(q.type): q.quantity for q in usage.quantities}
     assert len(raised) == len(usage.quantities)
@@ -259,4 +311,8 @@ def test_raising_never_takes_anything_away(amounts: dict[TokenType, int], output
     given_after = sum(n for kind, n in raised.items() if not kind.startswith("output"))
     assert given_after == usage.input_tokens == (given_before or 10_000)
     unheard_of = set(raised) - set(amounts)
-    assert unheard_of <= {TokenType.OUTPUT} | (set() if given_before else {TokenType.INPUT})
+    assert unheard_of <= (
+        {TokenType.OUTPUT}
+        | ({TokenType.OUTPUT_AUDIO} if spoken else set())
+        | (set() if given_before else {TokenType.INPUT})
+    )
