@@ -50,5 +50,7 @@ def _estimate(
     return Estimated(
         input_tokens=asked.tokens,
         output_tokens=answered.tokens,
+        input_audio_tokens=asked.audio_tokens,
+        output_audio_tokens=answered.audio_tokens,
         notes=tuple(dict.fromkeys(asked.notes + answered.notes)),
     )

@@ -3,7 +3,8 @@
 ``estimate`` is the way in; ``messages`` (a chat's input), ``responses`` and ``completion`` (its
 output) count by what ``families`` says of the model, in the words of ``vocabulary``.
 ``typescript`` and ``formats`` write functions and schemas as models see them; ``images`` and
-``image_size`` count pictures; ``json_shape`` reads whatever is there.
+``image_size`` count pictures, ``audio`` what is heard and spoken; ``json_shape`` reads whatever is
+there.
 
 >>> from proxy.tokens import estimate_input
 >>> request = {"messages": [{"role": "user", "content": "Hello"}]}

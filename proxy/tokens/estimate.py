@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from proxy.core.usage import tokens_by_length
+from proxy.tokens.audio import spoken_tokens
 from proxy.tokens.completion import Answer
 from proxy.tokens.families import Family, bare_model, family_of
 from proxy.tokens.json_shape import compact, elements, members, text
@@ -24,13 +25,17 @@ HIDDEN_REASONING: Final = "hidden_reasoning"
 
 BY_LENGTH: Final = "counted_by_length"
 
+OUTPUT_AUDIO: Final = "output_audio_not_counted"
+"""The model spoke, and how long can't be told: the output is too low."""
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """So many tokens, and what was unsure about them."""
+    """So many tokens, and what was unsure about them; ``audio_tokens`` are some of them."""
 
     tokens: int
     notes: tuple[str, ...] = ()
+    audio_tokens: int = 0
 
 
 def estimate_input(endpoint: str, request: dict[str, object] | bytes, model: str) -> Estimate:
@@ -69,7 +74,8 @@ def estimate_output(
     except (ValueError, TypeError, RecursionError):
         count.note(BY_LENGTH)
         tokens = _answer_by_length(answer)
-    return Estimate(max(0, tokens), count.notes)
+    audio_tokens = _spoken(count, parsed, answer)
+    return Estimate(max(0, tokens) + audio_tokens, count.notes, audio_tokens)
 
 
 def _parsed(request: dict[str, object] | bytes) -> dict[str, object]:
@@ -96,7 +102,8 @@ def _counted_input(endpoint: str, request: dict[str, object], model: str) -> Est
     if family.foreign:
         count.note("foreign_vocabulary")
     chat = Chat(count=count, family=family, model=bare_model(model))
-    return Estimate(max(0, counting(chat, request)), count.notes)
+    tokens = max(0, counting(chat, request))
+    return Estimate(tokens + chat.audio_tokens, count.notes, chat.audio_tokens)
 
 
 def _texts(count: TokenCounter, given: object) -> int:
@@ -180,6 +187,18 @@ def _responses_output(
     del provider
     ours = responses_family(family)
     return _chat_output(count, ours, chat_request(request), answer, "")
+
+
+def _spoken(count: TokenCounter, request: dict[str, object], answer: AnswerText) -> int:
+    """Count what was spoken, beside its transcript."""
+    total = 0
+    for choice in answer.choices:
+        if choice.speech is not None:
+            tokens = spoken_tokens(choice.speech, request)
+            if tokens is None:
+                count.note(OUTPUT_AUDIO)
+            total += tokens or 0
+    return total
 
 
 def _completions_output(

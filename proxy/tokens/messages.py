@@ -1,4 +1,4 @@
-"""A chat's input: its messages, the functions and formats they carry, and its images.
+"""A chat's input: its messages, the functions and formats they carry, its images and its audio.
 
 Measured: a message takes 3 tokens, its role and its content. Functions and formats are text
 after the first system message, or a system message of their own.
@@ -7,6 +7,7 @@ after the first system message, or a system message of their own.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from proxy.tokens.audio import AROUND_HEARD, heard_tokens
 from proxy.tokens.families import Family
 from proxy.tokens.formats import render_format
 from proxy.tokens.image_size import size_in_address, size_of_data_url
@@ -15,7 +16,6 @@ from proxy.tokens.json_shape import elements, members, recompacted, respaced, sp
 from proxy.tokens.typescript import render_functions
 from proxy.tokens.vocabulary import ITEMS_PER_ESTIMATE, TokenCounter
 
-_UNREADABLE = frozenset({"file", "input_audio"})
 _MESSAGE = 3
 _OWN_SYSTEM_MESSAGE = 4
 _NAME = 1
@@ -26,7 +26,10 @@ _NAMED_CHOICE = 7
 
 @dataclass(slots=True, kw_only=True)
 class Chat:
-    """One chat request while it is being counted, or a ``/responses`` one made into a chat."""
+    """One chat request while it is being counted, or a ``/responses`` one made into a chat.
+
+    ``audio_tokens`` are of what is heard, and in no other figure: audio has a price of its own.
+    """
 
     count: TokenCounter
     family: Family
@@ -37,9 +40,10 @@ class Chat:
     schema: dict[str, object] = field(default_factory=dict)
     shown: str = ""
     shown_in_system: bool = False
+    audio_tokens: int = 0
 
     def tokens(self, request: dict[str, object]) -> int:
-        """Give the input tokens of ``request``."""
+        """Give the input tokens of ``request``, without those of audio."""
         messages = [members(message) for message in elements(request.get("messages"))]
         if self.family.content_only:
             return self.count.each(
@@ -85,6 +89,8 @@ class Chat:
         role = text(message.get("role"))
         content = content_text(message.get("content"))
         total = self._media(message.get("content"))
+        if message.get("audio"):  # what it said is at the provider, under its id
+            self.count.note("earlier_audio_not_counted")
         if name := text(message.get("name")):
             total += 0 if role in {"tool", "function"} else self.count(name)
         if calls := _calls(message):
@@ -157,9 +163,19 @@ class Chat:
         kind = part.get("type")
         if kind == "image_url":
             return self._image(part.get("image_url"))
-        if kind in _UNREADABLE:
-            self.count.note(f"{kind}_not_counted")
+        if kind == "input_audio":
+            return self._heard(part.get("input_audio"))
+        if kind == "file":
+            self.count.note("file_not_counted")
         return 0
+
+    def _heard(self, audio: object) -> int:
+        tokens = heard_tokens(audio)
+        if tokens is None:
+            self.count.note("input_audio_not_counted")
+            return 0
+        self.audio_tokens += tokens
+        return AROUND_HEARD
 
     def _image(self, image: object) -> int:
         url = text(members(image).get("url")) or text(image)

@@ -1,5 +1,6 @@
 """Every endpoint over HTTP: what is read of its request, and what the ledger holds after it."""
 
+import base64
 import json
 from collections import Counter
 from typing import Any
@@ -216,6 +217,33 @@ def test_speech_in_tokens_that_are_not_reported_says_so(
     assert found.row["state"] == "estimated"
     assert "not reported" in found.row["notes"]
     assert found.used == Counter({("characters", ""): 5})
+
+
+SPOKEN = {"audio": {"voice": "ash", "format": "pcm16"}, "modalities": ["text", "audio"]}
+HEARD = {"type": "input_audio", "input_audio": {
+    "data": base64.b64encode(wav(1.75)).decode(), "format": "wav"}}  # fmt: skip
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_audio_that_is_not_reported_is_counted_by_its_length(
+    scripted: ScriptedThread, proxy: ProxyProcess, secret: str, stream: bool
+) -> None:
+    pieces = [base64.b64encode(bytes(size)).decode() for size in (48_000, 48_001, 7_199)]
+    whole = {"data": base64.b64encode(bytes(103_200)).decode(), "transcript": "Hello"}
+    audios: list[dict[str, str]] = [{"transcript": "Hello"}, *({"data": data} for data in pieces)]
+    chunks = [{"choices": [{"index": 0, "delta": {"audio": audio}}]} for audio in audios]
+    message = {"choices": [{"index": 0, "message": {"content": None, "audio": whole}}]}
+    scripted.answers(steps(as_events(*chunks, DONE) if stream else as_json(message)))
+    answer = send(
+        proxy, secret, CHAT, model="gpt-audio", stream=stream,
+        messages=[{"role": "user", "content": [HEARD]}], **SPOKEN,
+    )  # fmt: skip
+    found = kept(proxy, answer)
+    assert (found.row["state"], found.row["notes"]) == ("estimated", None)
+    assert found.used == Counter({
+        ("tokens", "input"): 3 + 1 + 3 + 4, ("tokens", "input_audio"): 17,
+        ("tokens", "output"): 1, ("tokens", "output_audio"): 43,
+    })  # fmt: skip
 
 
 # Managed mode alone.
