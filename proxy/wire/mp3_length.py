@@ -1,4 +1,8 @@
-"""How long an MP3 is: the frames that its first frame announces, else its size at its bit rate."""
+"""How long an MP3 is: the frames that its first frame announces, else its size at its bit rate.
+
+Encoders begin and end with some silence, which decoders leave out; LAME's tag says how much
+(Mp3 Info Tag, revision 1).
+"""
 
 import struct
 from typing import Final
@@ -18,6 +22,11 @@ _KILOBITS: Final = {
     (False, 3): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _RATES: Final = (44_100, 48_000, 32_000)
+_ENCODERS: Final = (b"LAME", b"Lavc", b"Lavf", b"L3.9")
+"""Whose tags say so, as FFmpeg has it."""
+_OPTIONAL_BYTES: Final = (4, 4, 100, 4)
+"""Before the tag, if their bits are set: number of frames, of bytes, table of contents, quality."""
+_SILENCE_AT: Final = 21
 _MPEG_1: Final = 3
 _MPEG_25: Final = 0
 _RESERVED: Final = 1
@@ -91,16 +100,35 @@ def _by_frame(frame: bytes, size: int) -> int:
     version, layer, bits, rate = fields
     count = _announced_frames(frame)
     if count:
-        return round(count * _samples(version, layer) * SECOND_US / rate)
+        samples = count * _samples(version, layer) - _silent_samples(frame)
+        return round(samples * SECOND_US / rate)
     return round(size * 8 * SECOND_US / bits)
 
 
 def _announced_frames(frame: bytes) -> int:
     """Read the number of frames that a header of Xing's or Fraunhofer's gives; 0 if none does."""
-    for mark in (b"Xing", b"Info"):
-        at = frame.find(mark, 4, 64)
-        if at >= 0 and frame[at + 7] & 1:
-            return int(struct.unpack_from(">I", frame, at + 8)[0])
+    at = _info_at(frame)
+    if at >= 0 and frame[at + 7] & 1:
+        return int(struct.unpack_from(">I", frame, at + 8)[0])
     if frame[36:40] == b"VBRI":
         return int(struct.unpack_from(">I", frame, 36 + 14)[0])
     return 0
+
+
+def _silent_samples(frame: bytes) -> int:
+    """Read how many samples the encoder put before and after the sound."""
+    at = _info_at(frame)
+    if at < 0:
+        return 0
+    flags = frame[at + 7]
+    tag = at + 8 + sum(size for bit, size in enumerate(_OPTIONAL_BYTES) if flags >> bit & 1)
+    if not frame.startswith(_ENCODERS, tag):
+        return 0
+    both = int.from_bytes(frame[tag + _SILENCE_AT : tag + _SILENCE_AT + 3], "big")
+    return (both >> 12) + (both & 0xFFF)
+
+
+def _info_at(frame: bytes) -> int:
+    """Find what Xing's header begins with; -1 if there is none."""
+    found = (frame.find(mark, 4, 64) for mark in (b"Xing", b"Info"))
+    return next((at for at in found if at >= 0), -1)

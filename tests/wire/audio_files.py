@@ -80,6 +80,15 @@ def xing(frames: int, mark: bytes = b"Xing") -> bytes:
     return mp3_frame(content=bytes(32) + mark + struct.pack(">II", 1, frames))
 
 
+def lame(
+    frames: int, before: int, after: int, *, flags: int = 15, encoder: bytes = b"LAME3.100"
+) -> bytes:
+    optional = bytes(sum(n for bit, n in enumerate((4, 100, 4), 1) if flags >> bit & 1))
+    head = b"Info" + struct.pack(">II", flags, frames) + optional
+    silence = (before << 12 | after).to_bytes(3, "big")
+    return mp3_frame(content=bytes(32) + head + encoder + bytes(12) + silence)
+
+
 def vbri(frames: int) -> bytes:
     return mp3_frame(content=bytes(32) + b"VBRI" + bytes(10) + struct.pack(">I", frames))
 

@@ -60,6 +60,23 @@ def test_length(content: bytes, expected: float | None) -> None:
     assert seconds(content) == expected
 
 
+@pytest.mark.parametrize("flags", [1, 3, 5, 7, 9, 15])
+@pytest.mark.parametrize("encoder", [b"LAME3.100", b"Lavc60.31", b"L3.99r1\0\0"])
+def test_the_silence_around_an_mp3_is_no_part_of_it(flags: int, encoder: bytes) -> None:
+    first = made.lame(100, 576, 1_304, flags=flags, encoder=encoder)
+    samples = 100 * 1152 - 576 - 1_304
+    assert length_us(Sample.of(made.mp3(9, first=first))) == round(samples * 1e6 / 44_100)
+
+
+def test_another_encoders_tag_says_nothing_of_silence() -> None:
+    first = made.lame(100, 576, 1_304, encoder=b"GOGO3.100")
+    assert length_us(Sample.of(made.mp3(9, first=first))) == round(100 * 1152 * 1e6 / 44_100)
+
+
+def test_an_mp3_of_silence_alone_has_no_length() -> None:
+    assert seconds(made.mp3(1, first=made.lame(1, 1_000, 1_000))) is None
+
+
 @pytest.mark.parametrize(
     ("content", "frames"),
     [
@@ -121,7 +138,8 @@ def test_a_header_that_says_years_is_not_believed() -> None:
 
 MADE = [
     made.wav(0.1), made.flac(441), made.opus(1), made.vorbis(1), made.mp4(1), made.mp3(3),
-    made.mp3(1, first=made.xing(3)), made.webm(seconds=1), made.webm(blocks=((0, 9),)),
+    made.mp3(1, first=made.xing(3)), made.mp3(1, first=made.lame(3, 9, 9)),
+    made.webm(seconds=1), made.webm(blocks=((0, 9),)),
 ]  # fmt: skip
 
 
