@@ -56,6 +56,7 @@ class BookShelf:
             )
         book = self._kept.get(adopted.sequence)
         if book is None:
-            book = await asyncio.to_thread(parse, adopted.text, "the price book in force")
+            source = "the price book in force"
+            book = await asyncio.to_thread(parse, adopted.text, source, adopted.reading)
         self.keep(adopted.sequence, book)
         return Edition(sequence=adopted.sequence, book=book)

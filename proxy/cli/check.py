@@ -51,7 +51,7 @@ def _compare(settings: Settings, book: PriceBook) -> None:
         return
     file = settings.pricing_file
     try:
-        old = parse(adopted.text)
+        old = parse(adopted.text, reading=adopted.reading)
     except PricingError:
         return  # What an older version adopted may be refused by now: the file replaces it.
     refused = refuse_change(old, book, used, read_text(file), str(file))

@@ -56,7 +56,9 @@ async def book_in_force(ledger: Ledger, settings: Settings) -> BookInForce:
     adopted = await ledger.book()
     if adopted is None:
         return BookInForce(load_book(settings), adopted=False)
-    return BookInForce(parse(adopted.text, "the price book in force"), adopted=True)
+    return BookInForce(
+        parse(adopted.text, "the price book in force", adopted.reading), adopted=True
+    )
 
 
 def require_plan(prices: BookInForce, settings: Settings, plan: str) -> None:

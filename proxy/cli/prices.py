@@ -46,7 +46,7 @@ def show_diff(
         adopted = await ledger.book()
         if adopted is None:
             return None
-        old = parse(adopted.text, "the price book in force")
+        old = parse(adopted.text, "the price book in force", adopted.reading)
         refused = refuse_change(old, book, await ledger.used_plans(), text, str(file))
         return adopted.sequence, await changes_between(ledger, old, book), refused
 

@@ -35,6 +35,10 @@ from proxy.core.prices import (
 )
 from proxy.core.usage import Metric
 
+READING = 2
+"""By which rules a file's text becomes a book. A text that was adopted keeps the rules of then, for
+what is billed by it must not change (:mod:`proxy.pricing.document` has the rules)."""
+
 
 class Unpriced(StrEnum):
     """What happens to a model without a price: shown as unpriced, or refused beforehand."""

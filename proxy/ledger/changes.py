@@ -41,17 +41,24 @@ def probe(connection: sqlite3.Connection) -> None:
     )
 
 
-def insert_book(connection: sqlite3.Connection, text: str, sha256: str, now_us: int) -> AdoptedBook:
-    """Put a book in force, unless it is."""
+def insert_book(
+    connection: sqlite3.Connection, text: str, sha256: str, now_us: int, *, reading: int
+) -> AdoptedBook:
+    """Put a book in force, unless it is; a text that is read otherwise is another book."""
     book = read_book(connection)
-    if book is not None and book.sha256 == sha256:
+    if book is not None and (book.sha256, book.reading) == (sha256, reading):
         return book
     made = connection.execute(
-        "INSERT INTO books (text, sha256, adopted_at_us) VALUES (?, ?, ?)", (text, sha256, now_us)
+        "INSERT INTO books (text, sha256, adopted_at_us, reading) VALUES (?, ?, ?, ?)",
+        (text, sha256, now_us, reading),
     )
     raise_sequence(connection)
     return AdoptedBook(
-        sequence=made.lastrowid or 0, text=text, sha256=sha256, adopted_at=from_us(now_us)
+        sequence=made.lastrowid or 0,
+        text=text,
+        sha256=sha256,
+        adopted_at=from_us(now_us),
+        reading=reading,
     )
 
 

@@ -195,7 +195,9 @@ def _parsed(connection: sqlite3.Connection) -> PriceBook:
 
     adopted = read_book(connection)
     try:
-        return PriceBook() if adopted is None else parse(adopted.text, "the price book in force")
+        if adopted is None:
+            return PriceBook()
+        return parse(adopted.text, "the price book in force", adopted.reading)
     except PricingError as error:
         _LOG.error("the price book in force can't be read: %s", error.message)
         return PriceBook()

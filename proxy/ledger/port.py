@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from proxy.core.allowances import Allowance
+from proxy.core.book import READING
 from proxy.core.budgets import LimitStanding
 from proxy.core.rating import PricedRequest
 from proxy.core.reservations import Bounds
@@ -159,12 +160,13 @@ class KeyRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdoptedBook:
-    """The price book in force: ``pricing.toml``'s text as adopted, and when."""
+    """The price book in force: ``pricing.toml``'s text as adopted, when, and how it is read."""
 
     sequence: int
     text: str
     sha256: str
     adopted_at: datetime
+    reading: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,7 +312,7 @@ class Ledger(Protocol):
     async def request(self, request_id: int) -> RequestRecord | None:
         """Return all that is known of one request."""
 
-    async def adopt_book(self, text: str, sha256: str) -> AdoptedBook:
+    async def adopt_book(self, text: str, sha256: str, *, reading: int = READING) -> AdoptedBook:
         """Put a price book in force for every worker (nothing changes if it already is)."""
 
     async def book(self, sequence: int | None = None) -> AdoptedBook | None:

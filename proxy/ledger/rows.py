@@ -149,15 +149,19 @@ def read_used_plans(connection: sqlite3.Connection) -> list[str]:
 def read_book(connection: sqlite3.Connection, sequence: int | None = None) -> AdoptedBook | None:
     """Return the price book in force, or the one with this sequence number."""
     row = connection.execute(
-        "SELECT sequence, text, sha256, adopted_at_us FROM books WHERE sequence = ? OR ? IS NULL"
-        " ORDER BY sequence DESC LIMIT 1",
+        # All columns: 'check' looks at ledgers of older programs as they are, without a reading.
+        "SELECT * FROM books WHERE sequence = ? OR ? IS NULL ORDER BY sequence DESC LIMIT 1",
         (sequence, sequence),
     ).fetchone()
     if row is None:
         return None
-    sequence, text, sha256, adopted_at_us = row
+    sequence, text, sha256, adopted_at_us, *reading = row
     return AdoptedBook(
-        sequence=sequence, text=text, sha256=sha256, adopted_at=from_us(adopted_at_us)
+        sequence=sequence,
+        text=text,
+        sha256=sha256,
+        adopted_at=from_us(adopted_at_us),
+        reading=reading[0] if reading else 1,
     )
 
 

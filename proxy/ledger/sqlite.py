@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from proxy.clock import now_us
+from proxy.core.book import READING
 from proxy.core.subscriptions import Customer, Segment, Subscription
 from proxy.core.times import to_us
 from proxy.errors import LedgerUnavailableError
@@ -306,10 +307,12 @@ class SqliteLedger(SqliteBilling, SqliteDeferred, SqliteLimits):
         """Return all that is known of one request."""
         return await self._reader.read(lambda db: read_request(db, request_id))
 
-    async def adopt_book(self, text: str, sha256: str) -> AdoptedBook:
+    async def adopt_book(self, text: str, sha256: str, *, reading: int = READING) -> AdoptedBook:
         """Put a price book in force for every worker."""
         now_us = self._clock()
-        return await self._writer.change(lambda db: changes.insert_book(db, text, sha256, now_us))
+        return await self._writer.change(
+            lambda db: changes.insert_book(db, text, sha256, now_us, reading=reading)
+        )
 
     async def close(self) -> None:
         """Write what is queued and let go of every file. What is still open stays open."""

@@ -16,7 +16,7 @@ token types          ``package_size`` tokens
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from proxy.core.fallbacks import ANY
@@ -41,23 +41,28 @@ _CALLS_PER_PACKAGE = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What holds for prices unless they say otherwise: package size and rounding."""
+    """What holds for prices unless they say otherwise: package size and rounding.
+
+    ``reading`` holds for the whole text.
+    """
 
     package_size: int
     whole_packages: bool
+    reading: int
 
     def of(self, table: Table) -> "Terms":
         """Return these terms as a table changes them."""
         size = table.integer("package_size", low=1, high=PACKAGE_MAX)
         rounding = table.choice("rounding", ROUNDINGS)
-        return Terms(
+        return replace(
+            self,
             package_size=self.package_size if size is None else size,
             whole_packages=self.whole_packages if rounding is None else rounding == "up",
         )
 
-
-_CALLS = Terms(package_size=_CALLS_PER_PACKAGE, whole_packages=False)
-_SINGLE = Terms(package_size=1, whole_packages=False)
+    def fixed(self, package_size: int) -> "Terms":
+        """Return the terms of what has a package size of its own, whatever the file's is."""
+        return replace(self, package_size=package_size, whole_packages=False)
 
 
 def read_prices(
@@ -153,44 +158,47 @@ def _read_characters(table: Table, key: str, terms: Terms) -> dict[PriceKey, Pri
     return _keyed((Metric.CHARACTERS, ""), read_price(table, key, terms))
 
 
-def _read_requests(table: Table, key: str, _terms: Terms) -> dict[PriceKey, Price]:
-    return _keyed((Metric.REQUESTS, ""), read_price(table, key, _SINGLE))
+def _read_requests(table: Table, key: str, terms: Terms) -> dict[PriceKey, Price]:
+    return _keyed((Metric.REQUESTS, ""), read_price(table, key, terms.fixed(1)))
 
 
-def _read_seconds(table: Table, key: str, _terms: Terms) -> dict[PriceKey, Price]:
+def _read_seconds(table: Table, key: str, terms: Terms) -> dict[PriceKey, Price]:
     """Read ``{ price, per }``; seconds are kept in microseconds."""
     value = table.values[key]
     if not isinstance(value, dict) or "per" not in value:
-        return _keyed((Metric.AUDIO_SECONDS, ""), read_price(table, key, _SINGLE, ATOMS_PER_SECOND))
+        price = read_price(table, key, terms.fixed(1), ATOMS_PER_SECOND)
+        return _keyed((Metric.AUDIO_SECONDS, ""), price)
     inner = Table(value, (*table.path, key), table.problems)
     per = inner.choice("per", tuple(_SECONDS))
     if "package_size" in inner:
         inner.refuse("package_size", "can't stand beside per, which says it")
-    terms = Terms(package_size=_SECONDS.get(per or "", 1), whole_packages=False)
+    terms = terms.fixed(_SECONDS.get(per or "", 1))
     rest = {k: v for k, v in value.items() if k not in {"per", "package_size"}}
     price = _read_table(Table(rest, inner.path, table.problems), terms, ATOMS_PER_SECOND)
     return _keyed((Metric.AUDIO_SECONDS, ""), price)
 
 
-def _read_tools(table: Table, key: str, _terms: Terms) -> dict[PriceKey, Price]:
+def _read_tools(table: Table, key: str, terms: Terms) -> dict[PriceKey, Price]:
     tools = table.table(key)
+    terms = terms.fixed(_CALLS_PER_PACKAGE)
     prices: dict[PriceKey, Price] = {}
     if tools is not None:
         for tool in tools.values:
-            prices |= _keyed((Metric.TOOL_CALLS, tool), read_price(tools, tool, _CALLS))
+            prices |= _keyed((Metric.TOOL_CALLS, tool), read_price(tools, tool, terms))
     return prices
 
 
-def _read_images(table: Table, key: str, _terms: Terms) -> dict[PriceKey, Price]:
+def _read_images(table: Table, key: str, terms: Terms) -> dict[PriceKey, Price]:
     value = table.values[key]
+    terms = terms.fixed(1)
     if not isinstance(value, dict) or "price" in value or "tiers" in value:
-        return _keyed((Metric.IMAGES, ANY), read_price(table, key, _SINGLE))
+        return _keyed((Metric.IMAGES, ANY), read_price(table, key, terms))
     kinds = Table(value, (*table.path, key), table.problems)
     prices: dict[PriceKey, Price] = {}
     for kind in value:
         if kind != ANY and "/" not in kind:
             kinds.refuse(kind, 'must be quality/size such as "hd/1024x1024", "hd/*" or "*"')
-        prices |= _keyed((Metric.IMAGES, kind), read_price(kinds, kind, _SINGLE))
+        prices |= _keyed((Metric.IMAGES, kind), read_price(kinds, kind, terms))
     return prices
 
 

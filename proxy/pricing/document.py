@@ -1,11 +1,17 @@
-"""The whole of ``pricing.toml``."""
+"""The whole of ``pricing.toml``.
+
+What the same text means is numbered (:data:`proxy.core.book.READING`), and the ledger keeps the
+number with each text that it adopts: closed periods are billed by what it meant then. By reading 1
+a plan's own prices did not have their model's terms. A change that makes another book of some text,
+or refuses one that was fine, takes a new number and leaves the older readings as they are.
+"""
 
 import re
 import tomllib
 from decimal import Decimal, DecimalException
 from typing import Any
 
-from proxy.core.book import PriceBook, Unpriced
+from proxy.core.book import READING, PriceBook, Unpriced
 from proxy.core.periods import zone
 from proxy.core.prices import PriceTable
 from proxy.errors import PricingError
@@ -21,6 +27,9 @@ TEXT_MAX = 4_000_000
 DEPTH_MAX = 20
 """Brackets within brackets that a price could possibly need, many times over."""
 
+OWN_HAVE_MODELS_TERMS = 2
+"""The reading since when a plan's own prices have the terms of their model."""
+
 _ROOT_KEYS = (
     "currency", "package_size", "rounding", "unpriced", "timezone", "tool_calls", "models", "plans",
 )  # fmt: skip
@@ -30,36 +39,38 @@ _BRACKET = re.compile(r"[\[\]{}]")
 _PLACE = re.compile(r" \((?:at line (\d+), column (\d+)|at end of document)\)$")
 
 
-def parse(text: str, source: str = "pricing.toml") -> PriceBook:
+def parse(text: str, source: str = "pricing.toml", reading: int = READING) -> PriceBook:
     """Read a price book; raise :class:`PricingError` with a line for each problem.
 
     ``source`` names the file in messages: ``pricing.toml:12:1: models.o1.input: must not be
-    negative: -3``.
+    negative: -3``. ``reading`` is the one that an adopted text was adopted with.
     """
     # An editor's byte order mark is not the operator's mistake.
     text = text.removeprefix("\ufeff")
     problems = Problems()
     root = Table(_load(text, source), (), problems)
-    book = read_book(root)
+    book = read_book(root, reading)
     if problems.found:
         raise PricingError(problems.message(text, source))
     return book
 
 
-def read_book(root: Table) -> PriceBook:
+def read_book(root: Table, reading: int) -> PriceBook:
     """Read the document's tables; what is wrong is in ``root.problems``."""
     root.only(_ROOT_KEYS)
-    terms = Terms(package_size=1_000_000, whole_packages=False).of(root)
+    terms = Terms(package_size=1_000_000, whole_packages=False, reading=reading).of(root)
     currency = _currency(root)
     timezone = _timezone(root)
     dates = Dates(timezone=timezone)
-    models = read_models(root, terms, dates)
+    models, terms_of = read_models(root, terms, dates)
+    if reading < OWN_HAVE_MODELS_TERMS:
+        terms_of = {}
     return PriceBook(
         currency=currency,
         timezone=timezone,
         unpriced=Unpriced(root.choice("unpriced", tuple(Unpriced)) or Unpriced.FLAG),
         models=models,
-        plans=read_plans(root, models, terms, dates, currency),
+        plans=read_plans(root, models, lambda name: terms_of.get(name, terms), dates, currency),
         everywhere=PriceTable(prices=read_prices(root, terms, ("tool_calls",))),
     )
 

@@ -66,24 +66,28 @@ class Dates:
         return value.astimezone(UTC)
 
 
-def read_models(root: Table, terms: Terms, dates: Dates) -> dict[str, ModelPrices]:
-    """Read ``[models]``, and refuse names that lead to two entries."""
+def read_models(
+    root: Table, terms: Terms, dates: Dates
+) -> tuple[dict[str, ModelPrices], dict[str, Terms]]:
+    """Read ``[models]`` and the terms of each, and refuse names that lead to two entries."""
     models = {}
+    terms_of = {}
     for name, table in root.named_tables("models"):
         table.only(_MODEL_KEYS)
         if not name.strip() or WILDCARD in name:
             reason = 'is no name of a model: a glob belongs into match = ["…"] of an entry'
             root.problems.add(table.path, reason)
+        terms_of[name] = terms.of(table)
         models[name] = ModelPrices(
             name=name,
             match=_patterns(table),
-            history=read_history(table, terms, dates),
+            history=read_history(table, terms_of[name], dates),
             context_window=table.integer("context_window", low=1, high=TOKENS_MAX),
             max_output=table.integer("max_output", low=1, high=TOKENS_MAX),
         )
     for clash in clashes(models.values()):
         root.problems.add(("models", clash.model, "match", clash.index), clash.reason)
-    return models
+    return models, terms_of
 
 
 def read_history(
@@ -91,11 +95,11 @@ def read_history(
 ) -> History:
     """Read the prices of an entry (or a plan's own for it) and their later versions.
 
-    ``classes`` are the thresholds of long context that the entry has where these are a plan's.
+    ``terms`` are the table's own. ``classes`` are the thresholds of long context that the entry has
+    where these are a plan's.
     """
     if own:
         table.only(_HISTORY_KEYS)
-    terms = terms.of(table)
     first = read_version(table, terms, None)
     rows: list[tuple[datetime, Table]] = []
     for row in table.tables("versions"):

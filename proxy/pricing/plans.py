@@ -1,6 +1,6 @@
 """Plans in ``pricing.toml``: markup, own prices, allowed models, limits."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 
 from proxy.core.matching import WILDCARD, Matcher, glob_matches
@@ -22,9 +22,16 @@ _NAMES_ALIKE = 0.5
 
 
 def read_plans(
-    root: Table, models: Mapping[str, ModelPrices], terms: Terms, dates: Dates, currency: str
+    root: Table,
+    models: Mapping[str, ModelPrices],
+    terms: Callable[[str], Terms],
+    dates: Dates,
+    currency: str,
 ) -> dict[str, Plan]:
-    """Read ``[plans]``; ``default`` is always there."""
+    """Read ``[plans]``; ``default`` is always there.
+
+    ``terms`` returns those that a plan's own prices for a model have, unless they say otherwise.
+    """
     plans = {DEFAULT_PLAN: Plan(code=DEFAULT_PLAN)}
     for code, table in root.named_tables("plans"):
         table.only(_PLAN_KEYS)
@@ -48,7 +55,7 @@ def read_plans(
 
 
 def _own_prices(
-    table: Table, models: Mapping[str, ModelPrices], terms: Terms, dates: Dates
+    table: Table, models: Mapping[str, ModelPrices], terms: Callable[[str], Terms], dates: Dates
 ) -> dict[str, History]:
     own = {}
     for name, prices in table.named_tables("models"):
@@ -56,7 +63,8 @@ def _own_prices(
             known = did_you_mean(name, models, _NAMES_ALIKE)
             table.problems.add(prices.path, f"is no entry of [models]{known}")
         classes = models[name].history.classes if name in models else ()
-        own[name] = read_history(prices, terms, dates, own=True, classes=classes)
+        of_plan = terms(name).of(prices)
+        own[name] = read_history(prices, of_plan, dates, own=True, classes=classes)
     return own
 
 

@@ -1,6 +1,8 @@
 """``weighbridge check``: settings and prices, before they matter."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,20 @@ async def _use(ledger: Path) -> None:
     async with open_office(ledger) as office:
         await office.adopt(PRICES)
         await office.use(await office.customer(), "2026-11-03", input=1)
+
+
+def test_a_ledger_of_an_older_program_is_looked_at_as_it_is(
+    weighbridge: Weighbridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = (Path(__file__).parents[1] / "ledger" / "schemas" / "0001.sql").read_text()
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript(released)
+    before = path.read_bytes()
+    monkeypatch.setenv("PROXY_DATABASE_URL", f"sqlite:///{path}")
+    ran = weighbridge("check")
+    assert (ran.status, ran.err) == (0, "")
+    assert path.read_bytes() == before
 
 
 def test_prices_that_the_ledger_can_not_take_are_told(

@@ -199,6 +199,53 @@ def test_a_plans_own_prices_have_dates_too() -> None:
     assert (quote.effective_from, quote.source, quote.markup) == (moment, "plan", 1)
 
 
+TERMS = """
+[models.gpt-4]
+package_size = 1_000
+rounding = "up"
+output = 0.06
+[[models.gpt-4.versions]]
+effective_from = 2026-11-16
+output = 0.05
+[plans.pro]
+models.gpt-4.output = 0.055
+[plans.big.models.gpt-4]
+package_size = 1_000_000
+output = 55
+service_tiers = { flex = { output = 30 } }
+[plans.exact.models.gpt-4]
+rounding = "none"
+output = 0.055
+[[plans.exact.models.gpt-4.versions]]
+effective_from = 2026-11-16
+output = 0.045
+"""
+
+
+@pytest.mark.parametrize(
+    ("plan", "tier", "before", "after"),
+    [
+        ("default", "", "0.12", "0.10"),
+        ("pro", "", "0.110", "0.110"),
+        ("big", "", "55", "55"),
+        ("big", "flex", "30", "30"),
+        ("exact", "", "0.0825", "0.0675"),
+    ],
+)
+def test_a_plans_own_prices_are_for_the_packages_of_the_model(
+    plan: str, tier: str, before: str, after: str
+) -> None:
+    prices = parse(TERMS)
+    used = [row("output", 1_500, model="gpt-4", plan=plan, tier=tier)]
+    assert cost(prices, used) == D(before)
+    assert cost(prices, used, [datetime(2026, 11, 16, tzinfo=UTC), END]) == D(after)
+
+
+def test_a_book_that_was_adopted_is_read_as_it_was_then() -> None:
+    used = [row("output", 1_500, model="gpt-4", plan="pro")]
+    assert cost(parse(TERMS, reading=1), used) == D("0.0000825")
+
+
 def test_plan_of_a_book_without_any() -> None:
     assert PriceBook().plan("x").code == "default"
     assert PriceBook().unpriced is Unpriced.FLAG

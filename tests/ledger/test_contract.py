@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
+from proxy.core.book import READING
 from proxy.core.subscriptions import key_digest
 from proxy.core.usage import Metric, RequestState, Usage
 from proxy.errors import BadRequestError, ConflictError, NotFoundError
@@ -306,3 +307,12 @@ async def test_books_are_adopted_once(ledger: Ledger, clock: Clock) -> None:
     third = await ledger.adopt_book("a = 1", "aa")
     assert first.sequence < second.sequence < third.sequence
     assert await ledger.book() == third
+    assert third.reading == READING
+
+
+async def test_a_text_that_is_read_otherwise_is_another_book(ledger: Ledger) -> None:
+    old = await ledger.adopt_book("a = 1", "aa", reading=1)
+    assert await ledger.adopt_book("a = 1", "aa", reading=1) == old
+    new = await ledger.adopt_book("a = 1", "aa")
+    assert (await ledger.book(old.sequence), await ledger.book()) == (old, new)
+    assert (old.reading, new.reading) == (1, READING)

@@ -74,6 +74,15 @@ def test_it_becomes_what_a_new_one_is(released: Path, tmp_path: Path) -> None:
     assert schema(released) == schema(tmp_path / "new.db")
 
 
+async def test_its_prices_are_read_as_they_were(released: Path, clock: Clock) -> None:
+    ledger = await SqliteLedger.open_database(released, clock)
+    book = await ledger.book()
+    assert book is not None
+    assert book.reading == 1
+    assert (await ledger.adopt_book(book.text, book.sha256)).sequence == book.sequence + 1
+    await ledger.close()
+
+
 async def test_it_serves_on(released: Path, clock: Clock, caller: Caller) -> None:
     ledger = await SqliteLedger.open_database(released, clock)
     assert states(released) == {

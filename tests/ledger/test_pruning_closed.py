@@ -21,7 +21,7 @@ DAY_US = 86_400_000_000
 def close(path: Path, subscription: str, end_us: int, timezone: str = "UTC") -> None:
     """Close everything of a subscription up to a time, as the ledger would."""
     with database(path) as db:
-        db.execute("INSERT OR IGNORE INTO books VALUES (1, '', '', 0)")
+        db.execute("INSERT OR IGNORE INTO books VALUES (1, '', '', 0, 1)")
         (number,) = db.execute("SELECT count(*) + 1 FROM closed_periods").fetchone()
         sums = db.execute(
             "SELECT 0, s.segment_id, g.plan, s.metric, s.type, s.model, s.model_requested,"

@@ -1,6 +1,8 @@
 """Why a request costs what it does: by its period's prices, and adding up to the line."""
 
+import hashlib
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from proxy.core.usage import Metric, Quantity, Usage
 from proxy.errors import BadRequestError, NotFoundError
 from proxy.ledger.port import OpenCall
 from tests.ledger.calls import settlement, usage
-from tests.periods.office import PRICES, Office
+from tests.periods.office import PRICES, Office, upkeep
 
 
 async def test_the_requests_of_a_line_add_up_to_it(office: Office) -> None:
@@ -38,6 +40,30 @@ async def test_a_closed_period_is_explained_by_its_own_prices(office: Office) ->
     assert explained["prices"] == {"sequence": 1}
     rules = [step["rule"] for part in explained["quantities"] for step in part["steps"]]
     assert rules[0] == "match"
+
+
+async def test_a_closed_period_is_read_as_it_was_billed(office: Office, path: Path) -> None:
+    prices = (
+        "[models.gpt-4]\npackage_size = 1_000\noutput = 0.06\n"
+        "[plans.pro]\nmodels.gpt-4.output = 0.055\n"
+    )
+    path.write_text(prices)
+    # As by an older program: a plan's own prices were for the packages of the file.
+    sha256 = hashlib.sha256(prices.encode()).hexdigest()
+    await office.ledger.adopt_book(prices, sha256, reading=1)
+    key = await office.customer(plan="pro")
+    call = await office.use(key, "2026-10-03", "gpt-4", output=1_000_000)
+    await office.close("2026-11-02")
+    await upkeep(office, path).begin()
+    late = await office.use(key, "2026-10-04", "gpt-4", output=1_000_000)
+    fresh = await office.use(key, "2026-11-03", "gpt-4", output=1_000_000)
+    assert (await office.invoice("2026-11-05", "2026-10"))["total"]["precise_amount"] == "0.055"
+    amounts = [(one["prices"], one["amount"]) for one in await told(office, call, late, fresh)]
+    assert amounts == [
+        ({"sequence": 2}, "0.055"),
+        ({"sequence": 2}, "0.055"),
+        ({"sequence": 3}, "55.00"),
+    ]
 
 
 async def told(office: Office, *calls: OpenCall) -> list[dict[str, Any]]:
