@@ -14,11 +14,14 @@ def check() -> None:
     for warning in _warnings(settings):
         warn(warning)
     from proxy.app import load_book  # noqa: PLC0415 - bad settings are told without it
+    from proxy.pricing import hidden_prices  # noqa: PLC0415
     from proxy.upstream_table import rows_of  # noqa: PLC0415
 
     rows = rows_of(settings)
     book = load_book(settings)
     _compare(settings, book)
+    for hidden in hidden_prices(book):
+        warn(hidden)
     say(f"mode      {settings.mode}")
     say(f"upstream  {settings.upstream_base_url}")
     for row in rows:

@@ -34,7 +34,7 @@ def show_diff(
 ) -> None:
     """Compare a pricing file with what is in force: what would it change?"""
     from proxy.billing.repricing import changes_between  # noqa: PLC0415 - --help needs no prices
-    from proxy.pricing import parse, refuse_change  # noqa: PLC0415
+    from proxy.pricing import hidden_prices, parse, refuse_change  # noqa: PLC0415
     from proxy.pricing.watch import read_text  # noqa: PLC0415
 
     settings = Settings.load()
@@ -60,13 +60,16 @@ def show_diff(
             f"{none}, and {file} is good: 'weighbridge serve' adopts the pricing file."
         )
     sequence, changes, refused = compared
+    hidden = hidden_prices(book)
     if as_json:
-        print_json({"in_force": sequence, "changes": changes, "refused": refused})
+        print_json({"in_force": sequence, "changes": changes, "hidden": hidden, "refused": refused})
     else:
         for change in changes:
             say(change)
         if not changes:
             say(f"{file} says what is in force (number {sequence}).")
+        for line in hidden:
+            warn(line)
         if refused is not None:
             warn(f"it would be refused: {refused}")
 

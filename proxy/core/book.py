@@ -159,8 +159,8 @@ class PriceBook:
                 found = table.find(key, above)
                 if found is None:
                     continue
-                scale = ONE if source in _TIER_SOURCES else multiplier
-                markup = ONE if source in _OWN_SOURCES else buyer.markup
+                scale = ONE if source in TIER_SOURCES else multiplier
+                markup = ONE if source in OWN_SOURCES else buyer.markup
                 return Quote(
                     price=found[0].times(scale).times(markup),
                     listed=found[0],
@@ -188,8 +188,10 @@ class PriceBook:
 _LIST_PRICE = Plan(code=DEFAULT_PLAN)
 EVERY_MODEL = "every model"
 """The source of prices that hold whatever the model and the service tier."""
-_OWN_SOURCES = frozenset({"plan tier", "plan"})
-_TIER_SOURCES = frozenset({"plan tier", "tier"})
+OWN_SOURCES = frozenset({"plan tier", "plan"})
+"""The sources of a plan's own prices."""
+TIER_SOURCES = frozenset({"plan tier", "tier"})
+"""The sources of the prices that a service tier names itself."""
 
 
 def _layers(

@@ -75,7 +75,7 @@ def _dated_differences(
     """Compare what is in force from ever and from every date; tell each change where it begins."""
     told: set[str] = set()
     for moment in (None, *sorted({*old.dates, *new.dates})):
-        since = "" if moment is None else f", from {_date_text(moment, timezone)}"
+        since = "" if moment is None else f", from {date_text(moment, timezone)}"
         changes = list(_differences(subject, _prices_at(old, moment), _prices_at(new, moment)))
         yield from (f"{change}{since}" for change in changes if change not in told)
         told = set(changes)
@@ -97,18 +97,20 @@ def _prices_at(history: History, moment: datetime | None) -> Facts:
 
 def _table_facts(prefix: str, table: PriceTable) -> Iterator[tuple[str, str]]:
     for (metric, type_), price in table.prices.items():
-        yield prefix + _key_text(metric, type_), _price_text(metric, price)
+        yield prefix + key_text(metric, type_), price_text(metric, price)
     for above, prices in table.classes.items():
         for (metric, type_), price in prices.items():
-            key = f"{prefix}{_key_text(metric, type_)} above {above:_}"
-            yield key, _price_text(metric, price)
+            key = f"{prefix}{key_text(metric, type_)} above {above:_}"
+            yield key, price_text(metric, price)
 
 
-def _key_text(metric: Metric, type_: str) -> str:
+def key_text(metric: Metric, type_: str) -> str:
+    """Write what has a price as the file does, nearly."""
     return type_ if metric is Metric.TOKENS else f"{metric} {type_}".strip()
 
 
-def _price_text(metric: Metric, price: Price) -> str:
+def price_text(metric: Metric, price: Price) -> str:
+    """Write a price, and what it is for where that is not a million."""
     atoms = ATOMS_PER_SECOND if metric is Metric.AUDIO_SECONDS else 1
     text = "" if price.price is None else decimal_text(price.price, 2)
     if price.mode is not None:
@@ -161,7 +163,7 @@ def _present(**facts: object) -> Facts:
     return {key: str(value) for key, value in facts.items() if value not in {None, ""}}
 
 
-def _date_text(moment: datetime, timezone: ZoneInfo) -> str:
+def date_text(moment: datetime, timezone: ZoneInfo) -> str:
     """Write a date alone where prices change at its midnight."""
     local = moment.astimezone(timezone)
     return f"{local:%Y-%m-%d}" if not (local.hour or local.minute) else f"{local:%Y-%m-%d %H:%M%z}"

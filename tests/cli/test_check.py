@@ -95,3 +95,19 @@ def test_prices_that_the_ledger_can_not_take_are_told(
     assert "currency: usage is in the ledger" in as_json["refused"]
     (tmp_path / "pricing.toml").write_text(PRICES)
     assert weighbridge("prices", "diff", "--json").json()["refused"] is None
+
+
+def test_prices_that_a_plan_hides_are_told_and_taken(
+    weighbridge: Weighbridge, tmp_path: Path
+) -> None:
+    asyncio.run(_use(tmp_path / "ledger.db"))
+    tier = "service_tiers = { priority = { output = 25 } }"
+    text = PRICES.replace("output = 10.00", f"output = 10.00\n{tier}")
+    (tmp_path / "pricing.toml").write_text(f'{text}models."gpt-4o".output = 9\n')
+    hidden = "plan pro gpt-4o output: 9.00 at priority, where the model has 25.00"
+    ran = weighbridge("check")
+    assert (ran.status, ran.err) == (0, f"weighbridge: {hidden}\n")
+    diff = weighbridge("prices", "diff")
+    assert (diff.status, diff.err) == (0, f"weighbridge: {hidden}\n")
+    as_json = weighbridge("prices", "diff", "--json").json()
+    assert (as_json["hidden"], as_json["refused"]) == ([hidden], None)
