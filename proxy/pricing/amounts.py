@@ -50,6 +50,11 @@ class Terms:
     whole_packages: bool
     reading: int
 
+    @property
+    def first_reading(self) -> bool:
+        """Whether the text is read as the first rules had it, by which it billed."""
+        return self.reading == 1
+
     def of(self, table: Table) -> "Terms":
         """Return these terms as a table changes them."""
         size = table.integer("package_size", low=1, high=PACKAGE_MAX)

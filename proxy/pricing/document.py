@@ -1,9 +1,10 @@
 """The whole of ``pricing.toml``.
 
 What the same text means is numbered (:data:`proxy.core.book.READING`), and the ledger keeps the
-number with each text that it adopts: closed periods are billed by what it meant then. By reading 1
-a plan's own prices did not have their model's terms. A change that makes another book of some text,
-or refuses one that was fine, takes a new number and leaves the older readings as they are.
+number with each text that it adopts: closed periods are billed by what it meant then. By the
+first, a plan's own prices did not have their model's terms, and a tier's table in a later version
+kept the factor before it. A change that makes another book of some text, or refuses one that was
+fine, takes a new number and leaves the older readings as they are.
 """
 
 import re
@@ -26,9 +27,6 @@ TEXT_MAX = 4_000_000
 
 DEPTH_MAX = 20
 """Brackets within brackets that a price could possibly need, many times over."""
-
-OWN_HAVE_MODELS_TERMS = 2
-"""The reading since when a plan's own prices have the terms of their model."""
 
 _ROOT_KEYS = (
     "currency", "package_size", "rounding", "unpriced", "timezone", "tool_calls", "models", "plans",
@@ -63,7 +61,7 @@ def read_book(root: Table, reading: int) -> PriceBook:
     timezone = _timezone(root)
     dates = Dates(timezone=timezone)
     models, terms_of = read_models(root, terms, dates)
-    if reading < OWN_HAVE_MODELS_TERMS:
+    if terms.first_reading:
         terms_of = {}
     return PriceBook(
         currency=currency,

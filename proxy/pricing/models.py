@@ -117,7 +117,9 @@ def read_history(
     for moment, row in sorted(rows, key=lambda pair: pair[0]):
         version = read_version(row, terms, moment)
         read.append((row, version))
-        versions.append(carry_over(versions[-1], version) if versions else version)
+        if versions:
+            version = carry_over(versions[-1], version, factors=terms.first_reading)
+        versions.append(version)
     history = History(versions=tuple(versions))
     for row, version in read:
         _refuse_unknown_classes(row, version, {*history.classes, *classes})
@@ -131,13 +133,17 @@ def read_version(table: Table, terms: Terms, effective_from: datetime | None) ->
     return Version(effective_from=effective_from, table=prices, tiers=tiers)
 
 
-def carry_over(before: Version, after: Version) -> Version:
+def carry_over(before: Version, after: Version, *, factors: bool) -> Version:
     """Return ``after`` with everything that it leaves out as it was before.
 
     A long-context class with the same threshold and a tier of the same name are carried over key
-    by key, another threshold replaces the classes, a tier given as a number replaces the tier.
+    by key, another threshold replaces the classes, a tier given as a number replaces the tier. A
+    tier's multiplier is no such key, unless ``factors``: a table that leaves it out has none.
     """
-    changed = {name: _carry_tier(before.tiers.get(name), t) for name, t in after.tiers.items()}
+    changed = {
+        name: _carry_tier(before.tiers.get(name), tier, factors=factors)
+        for name, tier in after.tiers.items()
+    }
     return Version(
         effective_from=after.effective_from,
         table=_carry_table(before.table, after.table),
@@ -152,10 +158,10 @@ def _carry_table(before: PriceTable, after: PriceTable) -> PriceTable:
     return PriceTable(prices={**before.prices, **after.prices}, classes=classes)
 
 
-def _carry_tier(before: ServiceTier | None, after: ServiceTier) -> ServiceTier:
+def _carry_tier(before: ServiceTier | None, after: ServiceTier, *, factors: bool) -> ServiceTier:
     if before is None or not (after.table.prices or after.table.classes):
         return after
-    multiplier = before.multiplier if after.multiplier is None else after.multiplier
+    multiplier = before.multiplier if factors and after.multiplier is None else after.multiplier
     return ServiceTier(multiplier=multiplier, table=_carry_table(before.table, after.table))
 
 

@@ -189,11 +189,42 @@ def test_versions_carry_over_by_key_in_the_order_of_time() -> None:
     assert second.tiers["flex"].multiplier == D("0.4")
     assert second.tiers["priority"].multiplier == 3
     assert plain(second.tiers["priority"].table.prices) == {"input": 6, "output": 4}
-    assert second.tiers["batch"].multiplier == D("0.5")
+    assert second.tiers["batch"].multiplier is None
     assert second.tiers["batch"].table.prices[tokens, "input"].price == 7
     assert set(second.tiers) == {"flex", "priority", "batch", "new"}
     assert {a: plain(p) for a, p in third.table.classes.items()} == {200: {"input": 12}}
     assert (third.tiers["priority"].multiplier, third.tiers["priority"].table.prices) == (2, {})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "multiplier"),
+    [
+        ("0.5", "{ input = 1.90 }", None),
+        ("0.5", "{ long_context = { above = 9, input = 1.90 } }", None),
+        ("{ output = 3, multiplier = 0.5 }", "{ input = 1.90 }", None),
+        ("0.5", "{ input = 1.90, multiplier = 0.4 }", "0.4"),
+        ("{ input = 1.90 }", "0.4", "0.4"),
+        ("0.5", "{ multiplier = 0.4 }", "0.4"),
+    ],
+)
+def test_what_a_tier_s_table_leaves_out_costs_as_without_the_tier(
+    before: str, after: str, multiplier: str | None
+) -> None:
+    text = f"""
+        [models.m]
+        input = 4
+        output = 8
+        long_context = {{ above = 9, input = 6 }}
+        service_tiers.batch = {before}
+        [[models.m.versions]]
+        effective_from = 2026-12-01
+        service_tiers.batch = {after}
+        """
+    later = parse(text).models["m"].history.versions[1].tiers["batch"]
+    assert later.multiplier == (multiplier and D(multiplier))
+    # Texts that were adopted when it was kept are read so for ever.
+    then = parse(text, reading=1).models["m"].history.versions[1].tiers["batch"]
+    assert then.multiplier == D(multiplier or "0.5")
 
 
 @pytest.mark.parametrize(("text", "message"), BAD, ids=[message for _, message in BAD])
