@@ -81,6 +81,7 @@ def _row(line: Mapping[str, Any]) -> str:
         f"plan {line['plan']}" if "plan" in line else "",
         f"prices from {_moment(line['effective_from'])}" if "effective_from" in line else "",
         f"adjusts {line['adjusts']['number']}" if "adjusts" in line else "",
+        line.get("note", ""),
     ]
     model = line["model"] or "any model"
     cells = (line["quantity"], _price(line), line["precise_amount"], line["amount"])

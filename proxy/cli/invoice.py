@@ -101,6 +101,7 @@ def _row(line: dict[str, Any]) -> tuple[str, ...]:
     tier = line["service_tier"]
     quantity = line["quantity"]
     notes = [f"adjusts {line['adjusts']['number']}"] if "adjusts" in line else []
+    notes += [line["note"]] if "note" in line else []
     notes += [f"plan {line['plan']}"] if "plan" in line else []
     return (
         line["model"] + (f" ({tier})" if tier not in {"", "default"} else ""),

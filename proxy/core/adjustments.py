@@ -15,6 +15,10 @@ from proxy.core.periods import Period
 from proxy.core.rating.order import Line, rate
 from proxy.core.series import SeriesSum
 
+DIVIDED_ANEW = "divided anew by late usage"
+"""The note on a line of an adjustment without usage of its own: late usage of others in its pool
+moved what is charged for usage that was billed in time, so no request of the line explains it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adjustment:

@@ -25,7 +25,7 @@ from proxy.core.report import (
 CSV_COLUMNS = (
     "metric", "model", "type", "service_tier", "context_class", "effective_from", "plan",
     "quantity", "priced_as", "charge_model", "unit_price", "package_size",
-    "precise_amount", "amount", "currency", "adjusts",
+    "precise_amount", "amount", "currency", "adjusts", "note",
 )  # fmt: skip
 _FIGURES = frozenset({"quantity", "unit_price", "package_size", "precise_amount", "amount"})
 _FORMULAS = frozenset("=+-@\t\r")

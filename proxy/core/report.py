@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from proxy.core.adjustments import Adjustment
+from proxy.core.adjustments import DIVIDED_ANEW, Adjustment
 from proxy.core.book import PriceBook
 from proxy.core.money import decimal_text, half_up, minor_digits, total
 from proxy.core.periods import Period, utc_text
@@ -201,6 +201,8 @@ def render_line(line: Line, plan: str, adjusts: Adjustment | None = None) -> dic
         rendered["plan"] = line.plan
     if adjusts is not None:
         rendered["adjusts"] = {"number": adjusts.number, "period": render_period(adjusts.period)}
+        if not line.quantity:
+            rendered["note"] = DIVIDED_ANEW
     return rendered
 
 

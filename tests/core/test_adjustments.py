@@ -1,10 +1,13 @@
 """What late usage changes in a period that is billed already."""
 
+import csv
+import io
 from decimal import Decimal
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.billing.page import invoice_page
 from proxy.core.adjustments import Adjustment, adjusted_lines
 from proxy.core.invoices import CSV_COLUMNS, invoice, render_csv, render_invoice
 from proxy.core.money import total
@@ -63,7 +66,36 @@ def test_more_usage_may_cost_less_and_cents_still_add_up() -> None:
     assert render(usage)["total"]["amount"] == "-74.17"
     last = render_csv(rendered).splitlines()
     assert last[0].split(",") == list(CSV_COLUMNS)
-    assert last[-2].endswith("-75.00,-75.00,USD,WB-2026-000001")
+    assert last[-2].endswith("-75.00,-75.00,USD,WB-2026-000001,")
+
+
+def test_what_late_usage_of_others_divides_anew_is_marked() -> None:
+    shared = parse(
+        '[models.m]\nmatch = ["m-*"]\npackage_size = 1\n'
+        'input = { mode = "volume", tiers = [{ up_to = 10, price = 9 }, { price = 1 }] }\n'
+    )
+    billed = [row("input", 6, model="m-1"), row("input", 4, model="m-2")]
+    lines = adjusted_lines(shared, BOUNDS, billed, [row("input", 5, model="m-2")])
+    assert [(line.model, line.quantity, line.amount) for line in lines] == [
+        ("m-1", 0, -48),
+        ("m-2", 5, -27),
+    ]
+    usage = current_usage(
+        shared,
+        subscription=SUBSCRIPTION,
+        period=OCTOBER,
+        bounds=BOUNDS,
+        sums=[row("input", 0), row("input", 90)],
+        adjustments=(Adjustment(number="WB-2026-000001", period=OCTOBER, lines=lines),),
+    )
+    note = "divided anew by late usage"
+    rendered = render_invoice(invoice(usage))
+    for told in (render(usage), rendered):
+        assert [line.get("note") for line in told["lines"]] == [None, note, None]
+    rows = list(csv.DictReader(io.StringIO(render_csv(rendered))))
+    assert [each["note"] for each in rows] == ["", note, "", ""]
+    page = invoice_page(rendered)
+    assert page.count(f"adjusts WB-2026-000001, {note}") == page.count(note) == 1
 
 
 @given(

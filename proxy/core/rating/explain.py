@@ -69,7 +69,8 @@ def explain(
     ``pools`` are the period's pools as they stand (:func:`pool_quantities`), of which the request
     is a part; without them it is rated as if it were alone. ``late`` are the lines of the
     adjustment that charges the request, if it came after its period was closed. The amounts of a
-    line's requests add up to the line, to within the last of 30 decimal places.
+    line's requests add up to the line, to within the last of 30 decimal places; only what late
+    usage divides anew (:data:`proxy.core.adjustments.DIVIDED_ANEW`) is no request's.
     """
     with exact():
         parts = tuple(_explain_one(book, request, q, pools or {}, late) for q in request.quantities)
@@ -142,7 +143,7 @@ def _late_charge(
 
 def _late_step(metric: Metric, amount: Decimal, units: int) -> Step:
     shown = f"{shown_units(metric, units)} {unit_name(metric)}"
-    because = "it came late: charged is what the pool's amount grows by, beyond what was billed"
+    because = "it came late: charged is what its line grows by, beyond what was billed"
     return Step(rule="late", result=f"{decimal_text(amount, 2)} for {shown}", because=because)
 
 
