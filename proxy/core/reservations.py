@@ -9,9 +9,9 @@ whichever is found first. Both are priced at the dearest that could be: of the t
 can use, the tiers it allows, and the context classes it can reach.
 
 Where something had to be assumed the reservation may be too small: the plan's ``assumed_output``,
-tools that the upstream runs without a limit to their number, a model of which neither window nor
-output limit is known. So may it be for ``volume`` prices whose later tiers are dearer: passing
-into one makes earlier usage dearer, too.
+tools that the upstream runs without a limit to their number (and the models that they call), a
+model of which neither window nor output limit is known. So may it be for ``volume`` prices whose
+later tiers are dearer: passing into one makes earlier usage dearer, too.
 
 Whole packages: each type may start one more than its part of the quantity.
 
@@ -36,6 +36,8 @@ ASSUMED_OUTPUT = 16_384
 """Output tokens, where nothing at all is known of the model."""
 ASSUMED_WINDOW = 128_000
 ASSUMED_TOOL_CALLS = 10
+MODEL_NOT_NAMED = "model_not_named"
+"""The code of :func:`not_named`."""
 
 LONGEST_NAMES = 256
 """Of a model and a tier: what is longer is not remembered, or clients could fill the memory."""
@@ -44,6 +46,20 @@ _ANY = FOREVER_US
 """As much as there may be: of time, and of bytes."""
 _add = EXACT.add
 _fma = EXACT.fma
+
+
+class Other(NamedTuple):
+    """A model that a request names besides its own, in ``member``; ``""``: it can't be known.
+
+    It takes the place of the request's own model, with its own limit of output if it has one; or
+    the answer calls it as a ``tool``, up to so many ``uses`` (0: not said).
+    """
+
+    model: str
+    member: str
+    output_limit: int | None = None
+    tool: bool = False
+    uses: int = 0
 
 
 class Bounds(NamedTuple):
@@ -55,6 +71,9 @@ class Bounds(NamedTuple):
     those that the upstream runs itself; None: any number. ``media`` and ``long_cache``: kinds of
     tokens other than plain text, or that are cached for long, may be used. ``prompts``: how many
     texts there are at most that each have a context window of their own.
+
+    ``others`` may be used as well, each on top of what was used before it: a model that declines
+    may have been billed, and what a tool's model uses is no part of the answer's own.
 
     The order of members matters: it is made by position, and requests are alike where all but the
     first two members are.
@@ -74,6 +93,7 @@ class Bounds(NamedTuple):
     characters: int = 0
     audio_us: int = 0
     prompts: int = 1
+    others: tuple[Other, ...] = ()
 
 
 FREE = Bounds(free=True, outputs=0)
@@ -128,11 +148,30 @@ class Reserver:
             holds = least <= body_bytes <= most and since_us <= at_us < until_us
             if holds and (out or not outputs):
                 return _fma(output_price, out, _fma(byte_price, body_bytes, fixed))
+        if bounds.others:
+            return self._reserve_all(plan, bounds, at_us)
         if bounds.free:
             return ZERO
         if len(bounds.model) + len(bounds.service_tier or "") > LONGEST_NAMES:
             return Reserver(self._book)._work_out(plan, bounds, at_us)  # noqa: SLF001 - its like
         return self._work_out(plan, bounds, at_us)
+
+    def unpriced(self, plan: str, bounds: Bounds, at_us: int) -> Other | None:
+        """Return which other model has no price; None where it is the request's own."""
+        for other in bounds.others:
+            if not other.model or self.reserve(plan, _alone(bounds, other), at_us) is None:
+                return other
+        return None
+
+    def _reserve_all(self, plan: str, bounds: Bounds, at_us: int) -> Decimal | None:
+        """Return the most that a request and all models that it names can cost together."""
+        total = self.reserve(plan, bounds._replace(others=()), at_us)
+        for other in bounds.others:
+            more = self.reserve(plan, _alone(bounds, other), at_us) if other.model else None
+            if total is None or more is None:
+                return None
+            total = _add(total, more)
+        return total
 
     def _work_out(self, plan: str, bounds: Bounds, at_us: int) -> Decimal | None:
         entry = self._entry(plan, bounds.model)
@@ -199,6 +238,35 @@ def nearest_names(book: PriceBook, model: str) -> str:
     """Return what an unpriced model may be meant to be: ``", such as gpt-4o"``, or ``""``."""
     names = book.nearest(model)
     return f", such as {', '.join(names)}" if names else ""
+
+
+def not_named(member: str, why: str) -> str:
+    """Say that a member lets an upstream choose models, which a caller may not do; and why not."""
+    return (
+        f"{member!r} leaves open which models are used, and {why}. Name each of them in a list, or "
+        f"leave {member!r} out."
+    )
+
+
+def _alone(bounds: Bounds, other: Other) -> Bounds:
+    """Return what bounds another model that a request names."""
+    if not other.tool:
+        # Who goes by the entry's limit, and who by the request's, is not known.
+        own, limit = other.output_limit, bounds.output_limit
+        limit = None if limit is None else max(limit, own or 0)
+        return bounds._replace(model=other.model, output_limit=limit, others=())
+    uses = other.uses or bounds.tool_calls or 1
+    return bounds._replace(
+        model=other.model,
+        output_limit=other.output_limit,
+        referenced=True,  # it reads what the answer has come to, not only the body
+        outputs=uses,
+        media=True,
+        tool_calls=0,
+        images=uses,
+        prompts=bounds.prompts * uses,
+        others=(),
+    )
 
 
 def _input(entry: Entry, bounds: Bounds) -> _Input:

@@ -14,7 +14,13 @@ from proxy.core import limits
 from proxy.core.allowances import Allowance, allowance, tighter
 from proxy.core.limits import Held, LimitState, Need, Refused
 from proxy.core.money import EXACT, ZERO
-from proxy.core.reservations import expected_tokens, nearest_names
+from proxy.core.reservations import (
+    MODEL_NOT_NAMED,
+    Bounds,
+    expected_tokens,
+    nearest_names,
+    not_named,
+)
 from proxy.core.times import SECOND_US
 from proxy.core.usage import RequestState
 from proxy.ledger import statements
@@ -156,7 +162,7 @@ class Limiting:
         if together.spends:
             amount = self._book.reserver.reserve(together.plan, bounds, at_us)
             if amount is None:
-                return self._unpriced(call.model)
+                return self._unpriced(call, bounds, together.plan)
         tokens = expected_tokens(bounds) if together.counts_tokens else 0
         if amount is None or not together.take(amount, at_us):
             need = Need(amount or ZERO, tokens)
@@ -185,7 +191,12 @@ class Limiting:
             account.admit(decided)
         return None
 
-    def _unpriced(self, model: str) -> Refusal:
+    def _unpriced(self, call: OpenCall, bounds: Bounds, plan: str) -> Refusal:
+        other = self._book.reserver.unpriced(plan, bounds, call.opened_at_us)
+        if other is not None and not other.model:
+            message = not_named(other.member, "this key has a budget")
+            return Refusal(status=400, code=MODEL_NOT_NAMED, message=message)
+        model = call.model if other is None else other.model
         message = f"The model {model!r} has no price, and this key has a budget"
         if not model:
             message = "The request names no model that has a price, and this key has a budget"

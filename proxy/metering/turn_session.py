@@ -25,6 +25,7 @@ from proxy.metering.turn_gate import TurnGate, masked_frame
 from proxy.metering.turn_outcome import measure_refused, measure_unfinished
 from proxy.wire.deferred import Seen
 from proxy.wire.endpoints import RESPONSES
+from proxy.wire.request import RequestFacts
 from proxy.wire.turn_meter import TurnEnd, TurnMeter
 from proxy.wire.turns import Turn
 from proxy.wire.usage import SessionUsage
@@ -40,12 +41,12 @@ class TurnRules:
     """What turns must know beside the ledger's limits.
 
     ``key`` returns the client's key as it is now, and raises ProxyError for one that was revoked.
-    ``admit`` raises ProxyError for a model that this key may not ask for here; ``note`` is told
+    ``admit`` raises ProxyError for models that this key may not ask for here; ``note`` is told
     what was used of which.
     """
 
     key: Callable[[], Awaitable[ApiKey | None]]
-    admit: Callable[[ApiKey | None, str], None]
+    admit: Callable[[ApiKey | None, RequestFacts], None]
     note: Callable[[str, Measurement], None]
     finisher: Finisher
     ids: RequestIds
@@ -113,7 +114,7 @@ class TurnSession(Session[TurnEnd]):
         Errors: what the client is to be told.
         """
         key = await self._rules.key()
-        self._rules.admit(key, turn.facts.model)
+        self._rules.admit(key, turn.facts)
         if len(self._calls) >= TURNS_MAX:
             raise OverloadedError(
                 f"{TURNS_MAX} responses run on this socket, and no more may. Wait for one to end."

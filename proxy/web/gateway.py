@@ -140,6 +140,8 @@ class Gateway:
         noted.model = model
         if model:
             self._gate.admit(key, model)
+        if facts.named or facts.unread:
+            self._gate.admit_others(key, facts)
         upstream = self._upstreams.choose(model)
         deferral = None
         if endpoint is not None and endpoint.objects:

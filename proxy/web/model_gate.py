@@ -6,10 +6,12 @@ from datetime import datetime
 
 from proxy.core.book import PriceBook, Unpriced
 from proxy.core.plans import DEFAULT_PLAN
+from proxy.core.reservations import MODEL_NOT_NAMED, not_named
 from proxy.core.subscriptions import ApiKey
 from proxy.core.usage import Measurement
 from proxy.errors import ClientError, NotFoundError, ProxyError
 from proxy.web.configuration import BookInForce
+from proxy.wire.request import RequestFacts
 
 MEMO_LIMIT = 4096
 """Pairs of plan and model remembered: models' names come from clients, so they must not pile up."""
@@ -30,6 +32,12 @@ class ModelNotPricedError(ClientError):
     code = "model_not_priced"
 
 
+class ModelNotNamedError(ClientError):
+    """The upstream would choose models, and the caller may not use every one."""
+
+    code = MODEL_NOT_NAMED
+
+
 class ModelGate:
     """Lets requests through by their model, and warns of usage that has no price."""
 
@@ -41,8 +49,10 @@ class ModelGate:
         self._priced: dict[tuple[str | None, str], bool] = {}
         self._warned: dict[str, float] = {}
 
-    def admit(self, key: ApiKey | None, model: str) -> None:
+    def admit(self, key: ApiKey | None, model: str, member: str = "model") -> None:
         """Let a request for a model pass; what passed once, passes until the prices change.
+
+        ``member`` of the request names it.
 
         Errors: ModelNotFoundError, ModelNotPricedError.
         """
@@ -52,13 +62,28 @@ class ModelGate:
         if (plan, model) in self._open:
             return
         book = self._books.book
-        error = refusal(book, plan, model, self._now())
+        error = refusal(book, plan, model, self._now(), member)
         if error is not None:
             raise error
         if len(self._open) >= MEMO_LIMIT:
             self._open.clear()
         if not _begins_later(book, model):
             self._open.add((plan, model))
+
+    def admit_others(self, key: ApiKey | None, facts: RequestFacts) -> None:
+        """Let the models pass that a request names besides its own.
+
+        Errors: ModelNotNamedError, and those of :meth:`admit`.
+        """
+        book = self._books.book
+        some = book.plan(DEFAULT_PLAN if key is None else key.plan).allowed_models is not None
+        if not some and book.unpriced is not Unpriced.REJECT:
+            return
+        for other in facts.others():
+            if not other.model:
+                why = "this key may use some models only" if some else "some have no price here"
+                raise ModelNotNamedError(not_named(other.member, why), param=other.member)
+            self.admit(key, other.model, other.member)
 
     def note(self, requested: str, measurement: Measurement) -> None:
         """Say that a request's usage has no price: once an hour for each model."""
@@ -97,14 +122,16 @@ class ModelGate:
         self._priced.clear()
 
 
-def refusal(book: PriceBook, plan: str, model: str, at: datetime) -> ProxyError | None:
+def refusal(
+    book: PriceBook, plan: str, model: str, at: datetime, member: str = "model"
+) -> ProxyError | None:
     """Return why a plan may not use a model; None: it may."""
     shown = model[:_LONGEST_NAME]
     if not book.allows(plan, model):
         return ModelNotFoundError(
             f"The model `{shown}` does not exist or you do not have access to it. GET /v1/models "
             "lists models; ask the operator which of them your plan has.",
-            param="model",
+            param=member,
         )
     if book.unpriced is Unpriced.REJECT:
         found = book.entry(model, None)
@@ -114,7 +141,7 @@ def refusal(book: PriceBook, plan: str, model: str, at: datetime) -> ProxyError 
                 f"The model `{shown}` has no price here, so it can't be used. "
                 + (f"Did you mean {near}? Otherwise ask" if near else "Ask")
                 + " the operator to give it a price.",
-                param="model",
+                param=member,
             )
     return None
 

@@ -17,6 +17,7 @@ from proxy.metering.upstreams import Upstream, Upstreams
 from proxy.web.model_gate import ModelGate
 from proxy.wire.endpoints import RESPONSES_SOCKET, Endpoint
 from proxy.wire.headers import RequestHead
+from proxy.wire.request import RequestFacts
 from proxy.wire.session_guard import SessionGuard, Unguarded
 from proxy.wire.websocket_handshake import handshake_upward, is_websocket, model_asked
 
@@ -124,8 +125,10 @@ class Sockets:
     def _rules(self, visit: Visit, upstream: Upstream) -> TurnRules:
         """Return what holds for the turns of a socket to an upstream."""
 
-        def admit(key: ApiKey | None, model: str) -> None:
+        def admit(key: ApiKey | None, facts: RequestFacts) -> None:
+            model = facts.model
             self._gate.admit(key, model)
+            self._gate.admit_others(key, facts)
             if self._upstreams.choose(model) is not upstream:
                 raise BadRequestError(
                     f"The model {model[:100]!r} is at another upstream than this socket. Open one "

@@ -6,6 +6,7 @@ Requests:
 ``headers``         heads, and which headers go which way;
 ``upstream_paths``  how a path is written at upstreams of different kinds;
 ``request``         what metering must know of a body, and the one edit made to it;
+``other_models``    the models that a request names besides its own;
 ``request_shape``   what must be known of a request to meter its answer;
 ``bounds``          the most that a request can use;
 ``guard``           what managed mode refuses;

@@ -12,7 +12,8 @@ import msgspec
 
 from proxy.core.reservations import FREE, Bounds
 from proxy.wire.endpoints import Endpoint, Metering, Modality
-from proxy.wire.request import RequestFacts, may_hide_names
+from proxy.wire.json_scan import may_hide_names
+from proxy.wire.request import RequestFacts
 from proxy.wire.usage import RequestShape
 
 LOOKED_AT_BYTES: Final = 512 << 10
@@ -37,6 +38,7 @@ _ANY_DECISIVE: Final = re.compile(b'"(?:%b)"' % b"|".join(sorted(_DECISIVE)))
 _HOSTED: Final = (
     b'"web_search', b'"file_search"', b'"code_interpreter"', b'"code_execution', b'"mcp',
     b'"computer', b'"image_generation"', b'"web_fetch', b'"shell"', b'"tool_search',
+    b'"advisor_', b'"openrouter:',
 )  # fmt: skip
 _OTHER_LIMITS: Final = frozenset({"max_output_tokens", "max_completion_tokens"})
 _LIMITS: Final = {
@@ -116,10 +118,11 @@ def read_bounds(
     tier = facts.service_tier
     limit, free = _limit(endpoint, facts), False
     measures = _NO_MEASURES if text else _measures(endpoint, facts, length, shape)
+    others = facts.others() if facts.unread else facts.named
     # By place: to name each would take as long as all that was looked at.
     return Bounds(
         length, limit, model, free, referenced, outputs, tier, media, long_cache, calls, *measures,
-        prompts.number,
+        prompts.number, others,
     )  # fmt: skip
 
 

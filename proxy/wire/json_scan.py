@@ -11,6 +11,7 @@ from collections.abc import Iterator
 # any bytes (a group repeated for each character of a long prompt takes a hundred bytes for each).
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}\[\],:]', re.DOTALL)
 _SPACE = b" \t\r\n"
+_ESCAPED_LETTER = re.compile(rb"\\u00[5-7]")
 
 
 def members(text: bytes) -> Iterator[tuple[bytes, int, int, int]]:
@@ -40,6 +41,12 @@ def members(text: bytes) -> Iterator[tuple[bytes, int, int, int]]:
                     value_at = _skip(text, at + 1)
             elif expects_name:
                 name, name_at, value_at, expects_name = token[1:-1], at, 0, False
+
+
+def may_hide_names(text: bytes) -> bool:
+    """Whether a name may be written with escapes: of letters, which nothing needs to escape."""
+    # rfind takes half the time of ``in``: it needs no table of the needle.
+    return text.rfind(b"\\u00") >= 0 and _ESCAPED_LETTER.search(text) is not None
 
 
 def without_member(text: bytes, name: bytes) -> bytes:

@@ -4,17 +4,18 @@ Unknown members are never touched: bodies are cut and spliced, not re-written.
 """
 
 import codecs
-import re
 
 import msgspec
 
+from proxy.core.reservations import Other
 from proxy.errors import BadRequestError
 from proxy.wire import json_scan
+from proxy.wire.json_scan import may_hide_names
+from proxy.wire.other_models import ABSENT, Naming, read_others
 
 _ASK = b'{"include_usage":true}'
 
-
-_ABSENT = msgspec.Raw(b"")
+_ABSENT = ABSENT
 
 
 class _Decisive(msgspec.Struct, gc=False):
@@ -31,17 +32,24 @@ class _Decisive(msgspec.Struct, gc=False):
     service_tier: msgspec.Raw = _ABSENT
     store: msgspec.Raw = _ABSENT
     background: msgspec.Raw = _ABSENT
+    fallbacks: msgspec.Raw = _ABSENT
+    models: msgspec.Raw = _ABSENT
+    tools: msgspec.Raw = _ABSENT
+    plugins: msgspec.Raw = _ABSENT
+    provider_options: msgspec.Raw = msgspec.field(default=_ABSENT, name="providerOptions")
+    input: msgspec.Raw = _ABSENT
 
 
 _decoder = msgspec.json.Decoder(_Decisive)
 _value = msgspec.json.Decoder()
 _options = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_ESCAPED_LETTER = re.compile(rb"\\u00[5-7]")
 _SLICE_BYTES = 1 << 16
+_TOOLS = b'"tools"'
 _MOST = (1 << 63) - 1
 """A count over this is none: no database keeps it."""
-_QUOTED = tuple(b'"%b"' % name.encode() for name in _Decisive.__struct_fields__)
+_QUOTED = tuple(b'"%b"' % name.encode() for name in _Decisive.__struct_encode_fields__[:-1])
+"""Of all but ``input``, which many things are called: see :func:`_repeats`."""
 
 
 class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -53,6 +61,8 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     counts as true for ``store`` and ``background``: some upstreams take it so.
     ``max_output_tokens`` is the largest limit of output, ``limited_by`` the names of those set.
     ``escaped``: names may be written with escapes (told only where it was read strictly).
+    ``named`` are the models that it names besides its own; ``unread`` is where they would be, if
+    that was not looked at: ask :meth:`others`.
     """
 
     model: str = ""
@@ -67,6 +77,12 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     store: bool | None = None
     background: bool = False
     escaped: bool = False
+    named: tuple[Other, ...] = ()
+    unread: Naming | None = None
+
+    def others(self) -> tuple[Other, ...]:
+        """Return the models that it names besides its own."""
+        return self.named if self.unread is None else read_others(self.unread)
 
 
 NO_FACTS = RequestFacts()
@@ -77,7 +93,8 @@ def read_facts(body: bytes, *, strict: bool) -> RequestFacts:
 
     ``strict`` (managed mode) refuses with BadRequestError what two parsers could read
     differently: invalid JSON, bytes that are not UTF-8, excess depth, duplicate decisive
-    members. Otherwise such a body has no facts, and the upstream may say what is wrong with it.
+    members. Otherwise such a body has no facts, and the upstream may say what is wrong with it;
+    and for models other than its own it is not searched before somebody asks.
     """
     try:
         found = _decoder.decode(body)
@@ -93,6 +110,13 @@ def read_facts(body: bytes, *, strict: bool) -> RequestFacts:
     store = None if found.store is _ABSENT else _read(found.store)
     background = None if found.background is _ABSENT else _read(found.background)
     limited_by, largest = _limits(found)
+    naming = None
+    of_list = found.fallbacks is found.models is found.plugins is found.provider_options is _ABSENT
+    if not (of_list and found.tools is found.input is _ABSENT):
+        naming = (
+            found.fallbacks, found.models, found.tools, found.plugins, found.provider_options,
+            found.input,
+        )  # fmt: skip
     return RequestFacts(
         model=model if isinstance(model, str) else "",
         stream=found.stream is not _ABSENT and _read(found.stream) is True,
@@ -106,6 +130,8 @@ def read_facts(body: bytes, *, strict: bool) -> RequestFacts:
         store=None if store is None else store is not False,
         background=background is not None and background is not False,
         escaped=escaped,
+        named=read_others(naming) if naming and strict else (),
+        unread=None if strict else naming,
     )
 
 
@@ -136,12 +162,6 @@ def _options_place(body: bytes) -> tuple[int, int] | None:
         if _plain(raw_name) == "stream_options":
             place = value_at, end
     return place
-
-
-def may_hide_names(body: bytes) -> bool:
-    """Whether a name may be written with escapes: of letters, which nothing needs to escape."""
-    # rfind takes half the time of ``in``: it needs no table of the needle.
-    return body.rfind(b"\\u00") >= 0 and _ESCAPED_LETTER.search(body) is not None
 
 
 def _plain(raw_name: bytes) -> str:
@@ -187,11 +207,14 @@ def _refuse(what: str, *, strict: bool) -> RequestFacts:
 
 
 def _repeats(body: bytes, found: _Decisive) -> bool:
-    """Whether a decisive member's name stands in the body twice: as a member, or elsewhere."""
-    for value, quoted in zip(msgspec.structs.astuple(found), _QUOTED, strict=True):
+    """Whether a decisive member's name stands in the body twice: as a member, or elsewhere.
+
+    Of ``input`` only the tools among its items are decisive.
+    """
+    for value, quoted in zip(msgspec.structs.astuple(found), _QUOTED, strict=False):
         if value is not _ABSENT and body.find(quoted) != body.rfind(quoted):
             return True
-    return False
+    return found.input is not _ABSENT and found.tools is _ABSENT and body.rfind(_TOOLS) >= 0
 
 
 def _read(raw: msgspec.Raw) -> object:

@@ -23,7 +23,7 @@ from proxy.core.reservations import Bounds
             Bounds,
             ["body_bytes", "output_limit", "model", "free", "referenced", "outputs",
              "service_tier", "media", "long_cache", "tool_calls", "images", "characters",
-             "audio_us", "prompts"],
+             "audio_us", "prompts", "others"],
         ),
     ],
 )  # fmt: skip

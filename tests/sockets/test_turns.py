@@ -112,6 +112,8 @@ REFUSED: list[tuple[dict[str, Any], str | None]] = [
     ({"tools": [{"type": "file_search", "vector_store_ids": ["vs_1"]}]}, "vector_store_ids"),
     ({"model": "gpt-none-of-ours"}, "model"),
     ({"model": None}, "model"),
+    ({"models": ["gpt-5", "gpt-none-of-ours"]}, "models"),
+    ({"fallbacks": "default"}, "fallbacks"),
     ({"type": "response.steer", "previous_response_id": "resp_1"}, "type"),
     ({"response": {"store": True}}, "response"),
     ({"stream_id": {}}, "stream_id"),

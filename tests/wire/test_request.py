@@ -142,6 +142,10 @@ def test_what_is_no_object(body: bytes) -> None:
 
 
 AMBIGUOUS = [
+    b'{"input":[{"tools":[{"model":"dear"}]}],"input":"x"}',
+    b'{"input":"x","tools":[],"input":[{"tools":[{"model":"dear"}]}]}',
+    b'{"models":["cheap"],"models":["dear"]}',
+    b'{"fallbacks":[],"f\\u0061llbacks":"default"}',
     b'{"model":"cheap","model":"dear"}',
     b'{"model":"cheap","x":1,"model":"cheap"}',
     b'{"model":"cheap","m\\u006fdel":"dear"}',
