@@ -277,6 +277,9 @@ ENDPOINTS: Final = (
 )
 """Every row; the order does not matter: no two match the same method and path."""
 
+_ASKED_BY_HEAD: Final = (MODELS, MODEL)
+"""What may be asked for without its body, too."""
+
 _DEPLOYMENTS: Final = "/openai/deployments/"
 
 _EXACT: Final = {(row.method, row.path): row for row in ENDPOINTS if "{" not in row.path}
@@ -293,6 +296,9 @@ def endpoint_for(method: str, path: str) -> Endpoint | None:
     if exact is not None:
         return exact
     plain = under_v1(path.partition("?")[0])
+    if method == "HEAD":
+        found = _EXACT.get(("GET", plain)) or _by_pattern("GET", plain)
+        return found if found in _ASKED_BY_HEAD else None
     return _EXACT.get((method, plain)) or _by_pattern(method, plain)
 
 

@@ -358,3 +358,16 @@ def test_an_azure_client_before_another_upstream(
     assert scripted.received[0].path == CHAT
     asked = request(DEPLOYED, headers={"api-key": key}, body=b'{"model":"o1-pro"}')
     assert ask(managed.port, asked).status == 400
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models?limit=2", "/v1/models/gpt-4o"])
+def test_models_may_be_asked_for_by_their_head(
+    scripted: ScriptedThread, proxy: ProxyProcess, key: str, path: str
+) -> None:
+    scripted.answers(steps(whole(200, b"")))
+    with Client(proxy.port) as client:
+        client.send(request(path, method="HEAD", key=key))
+        answer = client.answer(method="HEAD")
+    assert (answer.status, answer.body) == (200, b"")
+    assert [(asked.method, asked.target) for asked in scripted.received] == [("HEAD", path)]
+    assert kept(proxy, answer).row["endpoint"].startswith("models")

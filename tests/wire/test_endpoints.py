@@ -36,6 +36,9 @@ def test_rows_are_distinct() -> None:
     [
         ("POST", "/v1/chat/completions", "chat.completions"),
         ("POST", "/v1/chat/completions/", "chat.completions"),
+        ("HEAD", "/v1/models", "models"),
+        ("HEAD", "/v1/models/?limit=2", "models"),
+        ("HEAD", "/v1/models/gpt-4o", "models.get"),
         ("GET", "/v1/chat/completions", "chat.completions.list"),
         ("POST", "/v1/chat/completions/chatcmpl-1", "chat.completions.update"),
         ("GET", "/v1/responses/resp_1?stream=true&starting_after=3", "responses.get"),
