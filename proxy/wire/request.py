@@ -4,6 +4,7 @@ Unknown members are never touched: bodies are cut and spliced, not re-written.
 """
 
 import codecs
+import re
 
 import msgspec
 
@@ -44,6 +45,9 @@ _decoder = msgspec.json.Decoder(_Decisive)
 _value = msgspec.json.Decoder()
 _options = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_LONE_SURROGATE = re.compile(
+    rb"(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+)
 _SLICE_BYTES = 1 << 16
 _TOOLS = b'"tools"'
 _MOST = (1 << 63) - 1
@@ -100,8 +104,8 @@ def read_facts(body: bytes, *, strict: bool) -> RequestFacts:
         found = _decoder.decode(body)
     except RecursionError:
         return _refuse("is nested too deeply", strict=strict)
-    except _UNREADABLE:
-        return _refuse("is not a JSON object", strict=strict)
+    except _UNREADABLE as error:
+        return _refuse(_flaw(str(error), body), strict=strict)
     escaped = strict and _refuse_ambiguity(body, found)
     model = _read(found.model)
     options = _read_options(found.stream_options)
@@ -197,6 +201,16 @@ def _is_utf_8(body: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _flaw(error: str, body: bytes) -> str:
+    """Say what is wrong with a body, by what the decoder says of it.
+
+    It takes the first half of a pair at which something else follows for the end of the data.
+    """
+    if "surrogate" in error or ("truncated" in error and _LONE_SURROGATE.search(body)):
+        return "has half of a surrogate pair (\\ud83d, say) without the other: no valid Unicode"
+    return "is not a JSON object"
 
 
 def _refuse(what: str, *, strict: bool) -> RequestFacts:

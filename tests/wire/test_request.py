@@ -141,6 +141,29 @@ def test_what_is_no_object(body: bytes) -> None:
         read_facts(body, strict=True)
 
 
+HALVES = [
+    rb'{"model":"m","x":"\ud83d"}',
+    rb'{"model":"m","x":"\\\ud83d!"}',
+    rb'{"model":"m","x":["\uD83D\n"]}',
+    rb'{"model":"m","x":"\ud83d\u0041"}',
+    rb'{"model":"m","x":"\ude00\ud83d"}',
+    rb'{"\ud83d":"m"}',
+]
+
+
+@pytest.mark.parametrize("body", HALVES)
+def test_half_of_a_surrogate_pair_is_told_as_such(body: bytes) -> None:
+    assert read_facts(body, strict=False) == NO_FACTS
+    with pytest.raises(BadRequestError, match=r"half of a surrogate pair \(\\ud83d, say\)"):
+        read_facts(body, strict=True)
+
+
+@pytest.mark.parametrize("body", [rb'{"x":"\\ud83d', rb'{"x":"\ud83d\ude00"', b'{"x":"surrogate"'])
+def test_what_breaks_off_is_no_half_of_a_pair(body: bytes) -> None:
+    with pytest.raises(BadRequestError, match="is not a JSON object"):
+        read_facts(body, strict=True)
+
+
 AMBIGUOUS = [
     b'{"input":[{"tools":[{"model":"dear"}]}],"input":"x"}',
     b'{"input":"x","tools":[],"input":[{"tools":[{"model":"dear"}]}]}',
