@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from proxy.core.book import PriceBook
 from proxy.errors import NotFoundError
 from proxy.ledger.port import AdoptedBook, Ledger
-from proxy.pricing import parse
+from proxy.pricing import parse_adopted
 
 KEPT = 8
 """Parsed books kept in memory: the one in force, and those that explanations ask for."""
@@ -56,7 +56,6 @@ class BookShelf:
             )
         book = self._kept.get(adopted.sequence)
         if book is None:
-            source = "the price book in force"
-            book = await asyncio.to_thread(parse, adopted.text, source, adopted.reading)
+            book = await asyncio.to_thread(parse_adopted, adopted.text, adopted.reading)
         self.keep(adopted.sequence, book)
         return Edition(sequence=adopted.sequence, book=book)

@@ -42,7 +42,7 @@ def _compare(settings: Settings, book: PriceBook) -> None:
     from proxy.ledger.maintenance import maintained  # noqa: PLC0415 - bad prices are told without
     from proxy.ledger.migrate import check_version  # noqa: PLC0415
     from proxy.ledger.rows import read_book, read_used_plans  # noqa: PLC0415
-    from proxy.pricing import parse, refuse_change  # noqa: PLC0415
+    from proxy.pricing import parse_adopted, refuse_change  # noqa: PLC0415
     from proxy.pricing.watch import read_text  # noqa: PLC0415
 
     if not settings.database_path.is_file():
@@ -54,7 +54,7 @@ def _compare(settings: Settings, book: PriceBook) -> None:
         return
     file = settings.pricing_file
     try:
-        old = parse(adopted.text, reading=adopted.reading)
+        old = parse_adopted(adopted.text, adopted.reading)
     except PricingError:
         return  # What an older version adopted may be refused by now: the file replaces it.
     refused = refuse_change(old, book, used, read_text(file), str(file))

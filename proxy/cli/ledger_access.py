@@ -51,14 +51,12 @@ async def book_in_force(ledger: Ledger, settings: Settings) -> BookInForce:
         PricingError: They can't be read.
     """
     from proxy.app import load_book  # noqa: PLC0415 - --help needs no prices
-    from proxy.pricing import parse  # noqa: PLC0415
+    from proxy.pricing import parse_adopted  # noqa: PLC0415
 
     adopted = await ledger.book()
     if adopted is None:
         return BookInForce(load_book(settings), adopted=False)
-    return BookInForce(
-        parse(adopted.text, "the price book in force", adopted.reading), adopted=True
-    )
+    return BookInForce(parse_adopted(adopted.text, adopted.reading), adopted=True)
 
 
 def require_plan(prices: BookInForce, settings: Settings, plan: str) -> None:

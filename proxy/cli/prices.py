@@ -34,7 +34,12 @@ def show_diff(
 ) -> None:
     """Compare a pricing file with what is in force: what would it change?"""
     from proxy.billing.repricing import changes_between  # noqa: PLC0415 - --help needs no prices
-    from proxy.pricing import hidden_prices, parse, refuse_change  # noqa: PLC0415
+    from proxy.pricing import (  # noqa: PLC0415
+        hidden_prices,
+        parse,
+        parse_adopted,
+        refuse_change,
+    )
     from proxy.pricing.watch import read_text  # noqa: PLC0415
 
     settings = Settings.load()
@@ -46,7 +51,7 @@ def show_diff(
         adopted = await ledger.book()
         if adopted is None:
             return None
-        old = parse(adopted.text, "the price book in force", adopted.reading)
+        old = parse_adopted(adopted.text, adopted.reading)
         refused = refuse_change(old, book, await ledger.used_plans(), text, str(file))
         return adopted.sequence, await changes_between(ledger, old, book), refused
 

@@ -191,13 +191,13 @@ def write_overrides(values: Mapping[str, Any]) -> str:
 
 
 def _parsed(connection: sqlite3.Connection) -> PriceBook:
-    from proxy.pricing import parse  # noqa: PLC0415 - only who has limits needs it here
+    from proxy.pricing import parse_adopted  # noqa: PLC0415 - only who has limits needs it here
 
     adopted = read_book(connection)
     try:
         if adopted is None:
             return PriceBook()
-        return parse(adopted.text, "the price book in force", adopted.reading)
+        return parse_adopted(adopted.text, adopted.reading)
     except PricingError as error:
         _LOG.error("the price book in force can't be read: %s", error.message)
         return PriceBook()

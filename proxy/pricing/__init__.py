@@ -7,8 +7,8 @@ what it must not, ``hidden`` which prices it covers with others; ``watch`` waits
 """
 
 from proxy.pricing.diff import diff
-from proxy.pricing.document import parse
+from proxy.pricing.document import parse, parse_adopted
 from proxy.pricing.hidden import hidden_prices
 from proxy.pricing.lasting import refuse_change
 
-__all__ = ["diff", "hidden_prices", "parse", "refuse_change"]
+__all__ = ["diff", "hidden_prices", "parse", "parse_adopted", "refuse_change"]

@@ -37,12 +37,24 @@ _BRACKET = re.compile(r"[\[\]{}]")
 _PLACE = re.compile(r" \((?:at line (\d+), column (\d+)|at end of document)\)$")
 
 
-def parse(text: str, source: str = "pricing.toml", reading: int = READING) -> PriceBook:
-    """Read a price book; raise :class:`PricingError` with a line for each problem.
+def parse(text: str, source: str = "pricing.toml") -> PriceBook:
+    """Read a price book by today's rules; raise :class:`PricingError` with a line for each problem.
 
     ``source`` names the file in messages: ``pricing.toml:12:1: models.o1.input: must not be
-    negative: -3``. ``reading`` is the one that an adopted text was adopted with.
+    negative: -3``.
     """
+    return _parse(text, source, READING)
+
+
+def parse_adopted(text: str, reading: int) -> PriceBook:
+    """Read a text that the ledger has adopted, by the rules that it was adopted with.
+
+    Errors: :class:`PricingError`, as :func:`parse`.
+    """
+    return _parse(text, "the price book in force", reading)
+
+
+def _parse(text: str, source: str, reading: int) -> PriceBook:
     # An editor's byte order mark is not the operator's mistake.
     text = text.removeprefix("\ufeff")
     problems = Problems()

@@ -8,7 +8,7 @@ import pytest
 from proxy.core.book import PriceBook, Unpriced
 from proxy.core.prices import canonical_tier, class_above, class_text
 from proxy.core.usage import OUTPUT_TYPES, Metric, TokenType
-from proxy.pricing import parse
+from proxy.pricing import parse, parse_adopted
 from tests.core.rows import END, START, book, cost, row
 
 M = 1_000_000
@@ -243,7 +243,7 @@ def test_a_plans_own_prices_are_for_the_packages_of_the_model(
 
 def test_a_book_that_was_adopted_is_read_as_it_was_then() -> None:
     used = [row("output", 1_500, model="gpt-4", plan="pro")]
-    assert cost(parse(TERMS, reading=1), used) == D("0.0000825")
+    assert cost(parse_adopted(TERMS, 1), used) == D("0.0000825")
 
 
 def test_plan_of_a_book_without_any() -> None:

@@ -13,7 +13,7 @@ from proxy.core.plans import BillingTime, Interval, Limits
 from proxy.core.prices import ChargeModel, Price, Tier
 from proxy.core.usage import Metric
 from proxy.errors import PricingError
-from proxy.pricing import document, parse
+from proxy.pricing import document, parse, parse_adopted
 from proxy.pricing.table import MAX_PROBLEMS
 from tests.pricing.refusals import BAD
 
@@ -223,7 +223,7 @@ def test_what_a_tier_s_table_leaves_out_costs_as_without_the_tier(
     later = parse(text).models["m"].history.versions[1].tiers["batch"]
     assert later.multiplier == (multiplier and D(multiplier))
     # Texts that were adopted when it was kept are read so for ever.
-    then = parse(text, reading=1).models["m"].history.versions[1].tiers["batch"]
+    then = parse_adopted(text, 1).models["m"].history.versions[1].tiers["batch"]
     assert then.multiplier == D(multiplier or "0.5")
 
 
