@@ -1,8 +1,9 @@
 """The statements of the hot path: each writes any number of rows in one step.
 
 Every step of a statement gives the interpreter lock away and takes it back, against a busy event
-loop: so few statements, not few rows. The number of rows is rounded up to a power of two and the
-rest filled with zeros, which keeps the texts few enough for the connection's statement cache.
+loop: so few statements, not few rows. The number of rows is rounded up to a power of two, or to
+three quarters of one, and the rest filled with zeros, which keeps the texts few enough for the
+connection's statement cache.
 """
 
 # ruff: noqa: S608 - texts are made of constants, values are bound
@@ -44,7 +45,7 @@ class BulkStatement:
         changed = 0
         for start in range(0, len(rows), CHUNK_ROWS):
             chunk = rows[start : start + CHUNK_ROWS] if len(rows) > CHUNK_ROWS else rows
-            size = 1 << (len(chunk) - 1).bit_length()
+            size = _rounded(len(chunk))
             parameters = list(before)
             for row in chunk:
                 parameters += row
@@ -60,6 +61,13 @@ class BulkStatement:
             text = f"{self._head} FROM (VALUES {values}) AS v WHERE v.column1 <> 0 {self._tail}"
             self._texts[size] = text
         return text
+
+
+def _rounded(rows: int) -> int:
+    """Return the least of 1, 2, 3, 4, 6, 8, 12, 16, 24 … that is no less than ``rows``."""
+    power = 1 << (rows - 1).bit_length()
+    three_quarters = power - (power >> 2)
+    return three_quarters if rows <= three_quarters else power
 
 
 def columns(first: int, last: int) -> str:
