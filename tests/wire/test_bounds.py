@@ -43,8 +43,28 @@ def test_media_are_not(part: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "member", ["previous_response_id", "conversation", "container", "file_id", "item_reference"]
-)
+    "member",
+    [
+        "audio", "image", "file", "image_url", "input_image", "input_audio", "input_file",
+        "image_generation",
+    ],
+)  # fmt: skip
+def test_every_word_for_media_counts(member: str) -> None:
+    assert bounds(**{member: "id"}).media
+
+
+@pytest.mark.parametrize("member", ["cache_control", "prompt_cache_key", "prompt_cache_retention"])
+def test_every_word_for_a_long_cache_counts(member: str) -> None:
+    assert bounds(**{member: "id"}).long_cache
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        "file_id", "previous_response_id", "conversation", "item_reference", "container",
+        "document", "source", "variables", "thread",
+    ],
+)  # fmt: skip
 def test_references_are_not(member: str) -> None:
     found = bounds(RESPONSES, input="x", **{member: "id"})
     assert found.referenced
