@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 CHUNK_ROWS = 256
 _FILLER = (0,)
-"""Not None: sqlite3 looks for an adapter before it binds one, and binds plain numbers at once."""
+"""Not None: sqlite3 binds plain numbers at once, without looking for an adapter."""
 
 
 class BulkStatement:
