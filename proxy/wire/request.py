@@ -5,6 +5,7 @@ Unknown members are never touched: bodies are cut and spliced, not re-written.
 
 import codecs
 import re
+from itertools import compress
 
 import msgspec
 
@@ -225,8 +226,8 @@ def _repeats(body: bytes, found: _Decisive) -> bool:
 
     Of ``input`` only the tools among its items are decisive.
     """
-    for value, quoted in zip(msgspec.structs.astuple(found), _QUOTED, strict=False):
-        if value is not _ABSENT and body.find(quoted) != body.rfind(quoted):
+    for quoted in compress(_QUOTED, msgspec.structs.astuple(found)):  # what is absent is empty
+        if body.find(quoted) != body.rfind(quoted):
             return True
     return found.input is not _ABSENT and found.tools is _ABSENT and body.rfind(_TOOLS) >= 0
 
