@@ -20,6 +20,9 @@ CACHED_STATEMENTS = 256
 JOURNAL_LIMIT_BYTES = 64 << 20
 OLDEST_SQLITE = (3, 37, 0)
 """STRICT tables came with it."""
+_VERSION_AT = 18
+_WITHOUT_LOG = 1
+"""The write version in the header of a database that is not in WAL mode; it is 2 in one that is."""
 CLOSED = "The ledger is closed: the server is stopping; try another one or later."
 
 # Before it binds anything but a number or a text, sqlite3 looks for an adapter, and where there is
@@ -54,6 +57,30 @@ async def connect(path: Path, *, reads_only: bool = False) -> LedgerConnection:
         return connection
 
     return cast("LedgerConnection", await LedgerConnection(connector, 64))
+
+
+def refuse_foreign_log(path: Path) -> None:
+    """Refuse a ledger beside the log of another: SQLite would write the one into the other.
+
+    A copy that ``weighbridge backup`` made says in its header that it has no log, until it is
+    opened. So a log beside it is that of the file which was there before, and was not closed.
+
+    Call it before anything is read by SQLite. Errors: LedgerUnavailableError.
+    """
+    log = path.with_name(path.name + "-wal")
+    try:
+        with path.open("rb") as file:
+            header = file.read(_VERSION_AT + 1)
+        left = log.stat().st_size
+    except FileNotFoundError:
+        return
+    if left and header[_VERSION_AT:] == bytes([_WITHOUT_LOG]):
+        msg = (
+            f"The ledger {path} was restored from a copy, and {log.name} beside it is the log of "
+            f"the one that was there before: it would damage the copy. Move {log.name} and "
+            f"{path.name}-shm away, and start again."
+        )
+        raise LedgerUnavailableError(msg)
 
 
 def configure(connection: sqlite3.Connection, *, reads_only: bool) -> None:

@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from proxy.errors import NotFoundError
-from proxy.ledger.connection import configure
+from proxy.ledger.connection import configure, refuse_foreign_log
 from proxy.ledger.faults import unusable
 from proxy.ledger.locks import WriteLock
 from proxy.ledger.migrate import check_version, migrate
@@ -32,6 +32,7 @@ def maintained(path: Path, *, up_to_date: bool) -> Iterator[sqlite3.Connection]:
     """
     require_ledger(path)
     try:
+        refuse_foreign_log(path)
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             configure(connection, reads_only=False)
             check_version(connection)

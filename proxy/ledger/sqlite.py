@@ -17,7 +17,7 @@ from proxy.ledger import changes, pruning, recovery, rows, spool
 from proxy.ledger.billing import SqliteBilling
 from proxy.ledger.booking import Booking
 from proxy.ledger.checkpoints import Checkpointer
-from proxy.ledger.connection import Reader, configure, connect
+from proxy.ledger.connection import Reader, configure, connect, refuse_foreign_log
 from proxy.ledger.deferred import SqliteDeferred
 from proxy.ledger.faults import is_fault, unusable
 from proxy.ledger.leading import LeadLock
@@ -337,6 +337,7 @@ def _prepare(path: Path, clock: Clock, *, worker: bool) -> recovery.Entered | No
     lock = WriteLock(path)
     try:
         with lock:
+            refuse_foreign_log(path)
             connection = sqlite3.connect(path, isolation_level=None)
             try:
                 configure(connection, reads_only=False)

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -184,3 +185,27 @@ def test_only_a_ledger_is_copied(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="not a Weighbridge ledger"):
         copy(tmp_path / "theirs.db", tmp_path / "copy.db")
     assert not (tmp_path / "copy.db").exists()
+
+
+async def test_a_copy_beside_the_log_of_the_ledger_before_is_refused_unharmed(
+    ledger: SqliteLedger, caller: Caller, path: Path, tmp_path: Path, clock: Clock
+) -> None:
+    key = await make_key(ledger)
+    done = caller.call(key)
+    await ledger.open(done)
+    target = tmp_path / "copy.db"
+    copy(path, target)
+    await ledger.settle(settlement(done))
+    log, foreign = path.with_name(path.name + "-wal"), target.with_name("copy.db-wal")
+    shutil.copyfile(log, foreign)  # As a killed program leaves it: its own log, then the copy.
+    before = target.read_bytes()
+    with pytest.raises(LedgerUnavailableError, match=r"Move copy\.db-wal"):
+        await SqliteLedger.open_database(target, clock)
+    with pytest.raises(LedgerUnavailableError, match=r"Move copy\.db-wal"):
+        copy(target, tmp_path / "another.db")
+    assert target.read_bytes() == before
+    foreign.unlink()
+    restored = await SqliteLedger.open_database(target, clock)
+    assert states(target) == {done.id: "abandoned"}
+    await restored.close()
+    assert_sums_equal_events(target)
