@@ -5,7 +5,7 @@ The functions run in a connection's thread.
 
 import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
@@ -88,8 +88,9 @@ class LedgerBook:
 class Owners:
     """Who is limited as of one configuration; looked up when first met, then remembered."""
 
-    def __init__(self, book: LedgerBook) -> None:
+    def __init__(self, book: LedgerBook, clock: Callable[[], int]) -> None:
         self._book = book
+        self._clock = clock
         self._known: dict[tuple[int | None, int], tuple[LimitedOwner, ...]] = {}
         self.anyone = False
 
@@ -109,11 +110,16 @@ class Owners:
     def of(
         self, connection: sqlite3.Connection, key_id: int | None, subscription_id: int, at_us: int
     ) -> tuple[LimitedOwner, ...]:
-        """Return the key and the subscription of a request, as far as they are limited."""
+        """Return the key and the subscription of a request, as far as they are limited.
+
+        They are so by the plan of now, not of when the request was accepted: it may settle after
+        a change of plan, and who is remembered decides upon all that come then.
+        """
         found = self._known.get((key_id, subscription_id))
         if found is None:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
+            at_us = max(at_us, self._clock())
             found = read_owners(connection, self._book, (key_id, subscription_id), at_us)
             self._known[key_id, subscription_id] = found
         return found

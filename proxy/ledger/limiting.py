@@ -73,7 +73,7 @@ class Limiting:
         self._now_us = 0
         self._book = book
         self._prices = SeriesPrices(self._book)
-        self._owners = Owners(self._book)
+        self._owners = Owners(self._book, clock)
         self._accounts = Accounts(self._book)
         self._rows: dict[int, _Row] = {}
         self._held: dict[int, Held] = {}

@@ -1,0 +1,58 @@
+"""A plan's limits hold from its change on, whatever was accepted before it and settles after."""
+
+from decimal import Decimal
+from pathlib import Path
+
+from proxy.core.limits import Window
+from proxy.ledger.port import ADMITTED, Refusal
+from proxy.ledger.sqlite import SqliteLedger
+from tests.ledger.calls import Caller, Clock, make_key, settlement, usage
+from tests.ledger.limited import BOOK, adopt, bounded, differences, kept, limited_key, spent
+from tests.ledger.test_verify import differences as all_differences
+
+HOUR_US = 3_600_000_000
+LARGE = """
+[plans.large.limits]
+spend_per_day = 50
+"""
+
+
+async def test_what_settles_after_a_change_of_plan_does_not_lift_its_limits(
+    ledger: SqliteLedger, caller: Caller, clock: Clock, path: Path
+) -> None:
+    await adopt(ledger)
+    key = await make_key(ledger)
+    before = bounded(caller, key)
+    assert await ledger.open(before) == ADMITTED
+    caller.at_us = clock.us = clock.us + HOUR_US
+    await ledger.change_plan("acme", plan="small")
+    assert await ledger.settle(settlement(before, usage(input=30)))
+    key = await limited_key(ledger)
+    assert key.limited
+    calls = [bounded(caller, key) for _ in range(3)]
+    first, second, third = [await ledger.open(call) for call in calls]
+    assert (first, second) == (ADMITTED, ADMITTED)
+    assert isinstance(third, Refusal)
+    assert kept(path)[2 * key.id + 1].state.running == 2
+    for call in calls[:2]:
+        assert await ledger.settle(settlement(call, usage(input=10)))
+    assert spent(path, Window.DAY) == (Decimal("0.50"), 0)
+    assert differences(path) == all_differences(path) == []
+
+
+async def test_a_smaller_budget_holds_at_once(
+    ledger: SqliteLedger, caller: Caller, clock: Clock, path: Path
+) -> None:
+    await adopt(ledger, BOOK + LARGE)
+    await make_key(ledger)
+    caller.at_us = clock.us = clock.us + HOUR_US
+    await ledger.change_plan("acme", plan="large")
+    before = bounded(caller, await limited_key(ledger))
+    assert await ledger.open(before) == ADMITTED
+    caller.at_us = clock.us = clock.us + HOUR_US
+    await ledger.change_plan("acme", plan="small")
+    assert await ledger.settle(settlement(before, usage(input=480)))
+    refused = await ledger.open(bounded(caller, await limited_key(ledger)))
+    assert isinstance(refused, Refusal)
+    assert refused.code == "insufficient_quota"
+    assert differences(path) == []
