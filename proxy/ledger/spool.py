@@ -14,7 +14,7 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -111,11 +111,25 @@ def not_removed(directory: Path, error: OSError) -> LedgerUnavailableError:
     )
 
 
-def _check(path: Path, outcomes: Iterable[bool | BaseException]) -> None:
+async def _settle_all(
+    settlements: Sequence[Settlement],
+    settle: Callable[[Settlement], asyncio.Future[bool]],
+    place: str,
+) -> None:
+    """Settle what was in a place, in batches that the ledger takes at once."""
+    for start in range(0, len(settlements), REPLAYED_AT_ONCE):
+        batch = settlements[start : start + REPLAYED_AT_ONCE]
+        outcomes = await asyncio.gather(
+            *[settle(settlement) for settlement in batch], return_exceptions=True
+        )
+        _check(place, outcomes)
+
+
+def _check(place: str, outcomes: Iterable[bool | BaseException]) -> None:
     """Raise where the ledger took none; one that it never will take must not hold up the rest."""
     for outcome in outcomes:
         if isinstance(outcome, ProxyError) and not isinstance(outcome, LedgerUnavailableError):
-            _LOG.error("a settlement in %s can't be booked: %s", path.name, outcome.message)
+            _LOG.error("a settlement in %s can't be booked: %s", place, outcome.message)
         elif isinstance(outcome, BaseException):
             raise outcome
 
@@ -131,6 +145,7 @@ class Spool:
         self._files: list[Path] = []
         self._descriptor: int | None = None
         self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._unkept: list[Settlement] = []
         self._task: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self.pending = 0
@@ -138,14 +153,20 @@ class Spool:
     async def append(self, settlement: Settlement) -> None:
         """Keep a settlement; it is on the disk when this returns.
 
-        Errors: LedgerUnavailableError where the spool can't be written either.
+        Errors: LedgerUnavailableError where the spool can't be written either. It is not durable
+        then, and whoever waits must be told so; but as long as this worker lives, nobody else can
+        settle the request: it goes to the ledger with the next replay.
         """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         self._waiting.append((write_line(settlement), done))
         if self._task is None:
             self._task = loop.create_task(self._flush())
-        await done
+        try:
+            await done
+        except LedgerUnavailableError:
+            self._unkept.append(settlement)
+            raise
 
     async def _flush(self) -> None:
         loop = asyncio.get_running_loop()
@@ -222,22 +243,27 @@ class Spool:
             raise LedgerUnavailableError(msg) from error
 
     async def _replay(self, settle: Callable[[Settlement], asyncio.Future[bool]]) -> int:
-        if not self.pending or self._task is not None:
+        if self._task is not None:
             return 0
+        told = await self._settle_unkept(settle)
+        if not self.pending:
+            return told
         loop = asyncio.get_running_loop()
         paths = await loop.run_in_executor(self._thread, self._turn_over)
         replayed = self.pending
         for path in paths:
             settlements = await loop.run_in_executor(self._thread, list, read_file(path))
-            for start in range(0, len(settlements), REPLAYED_AT_ONCE):
-                batch = settlements[start : start + REPLAYED_AT_ONCE]
-                outcomes = await asyncio.gather(
-                    *[settle(settlement) for settlement in batch], return_exceptions=True
-                )
-                _check(path, outcomes)
+            await _settle_all(settlements, settle, path.name)
         await loop.run_in_executor(self._thread, self._remove, paths)
         self.pending -= replayed
-        return replayed
+        return told + replayed
+
+    async def _settle_unkept(self, settle: Callable[[Settlement], asyncio.Future[bool]]) -> int:
+        """Bring what no disk took into the ledger."""
+        unkept = list(self._unkept)
+        await _settle_all(unkept, settle, "memory")
+        del self._unkept[: len(unkept)]
+        return len(unkept)
 
     def _turn_over(self) -> list[Path]:
         """Close the current file; what comes now goes to a new one. Returns the closed ones."""

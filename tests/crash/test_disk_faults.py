@@ -148,3 +148,20 @@ def test_where_the_spool_fails_too_the_answer_is_cut(
     proxy.start()
     proxy.settled(3)
     assert check(proxy, upstream, set()).states == {"abandoned": 3}
+
+
+def test_what_no_disk_took_is_settled_once_one_can_be_written_again(
+    proxy: SpoiledProxy, upstream: UpstreamProcess, disk: FailingDisk
+) -> None:
+    key = proxy.key()
+    running = [Asking(proxy, key, f"r{n}", stream=n > 0) for n in range(3)]
+    until(lambda: len(upstream.truth()["answers"]) == 3)
+    disk.fail(*BROKEN, "weighbridge.db")
+    for asking in running:
+        asking.join()
+        assert asking.answer is not None
+        assert not asking.answer.whole
+    assert proxy.states() == {"open": 3}
+    disk.mend()
+    proxy.settled(3)
+    assert check(proxy, upstream, set()).states == {"exact": 3}

@@ -297,3 +297,31 @@ async def test_half_a_batch_does_not_stay(
     (file,) = folder.iterdir()
     assert list(read_file(file)) == [first]
     spool.close()
+
+
+async def test_what_no_disk_took_is_settled_as_soon_as_the_ledger_can_be_written(
+    ledger: SqliteLedger, caller: Caller, path: Path, folder: Path
+) -> None:
+    """A full disk is often that of both: who lives on must not hold what it has measured."""
+    first, second, third = await opened(ledger, caller, 3)
+    folder.write_text("no folder")
+    spool = Spool(folder, ledger.worker_id, ledger.ledger_id)
+    for call in (first, second):
+        with pytest.raises(LedgerUnavailableError, match="Neither the ledger nor its spool"):
+            await spool.append(settlement(call))
+
+    def still_full(_: Settlement) -> asyncio.Future[bool]:
+        failed = asyncio.get_running_loop().create_future()
+        failed.set_exception(LedgerUnavailableError("full"))
+        return failed
+
+    with pytest.raises(LedgerUnavailableError, match="full"):
+        await spool.replay(still_full)
+    assert set(states(path).values()) == {"open"}
+    folder.unlink()
+    await spool.append(settlement(third))
+    assert await spool.replay(ledger.settle) == 3
+    assert set(states(path).values()) == {"exact"}
+    assert await spool.replay(ledger.settle) == 0
+    spool.close()
+    assert_sums_equal_events(path)
