@@ -64,10 +64,13 @@ class LimitedOwner:
 
 
 class LedgerBook:
-    """The price book in force, as the ledger has it; parsed when it is first needed."""
+    """The price book in force, as the ledger has it; parsed when it is first needed.
+
+    ``sequence`` is the number of the one that is known.
+    """
 
     def __init__(self) -> None:
-        self.sequence = -1
+        self._seen = self.sequence = -1
         self.book = PriceBook()
         self.reserver = Reserver(self.book)
         self.limits_anyone = False
@@ -75,14 +78,22 @@ class LedgerBook:
     def refresh(self, connection: sqlite3.Connection) -> None:
         """Take over the book in force if it is another one."""
         (sequence,) = connection.execute("SELECT coalesce(max(sequence), 0) FROM books").fetchone()
-        if sequence != self.sequence:
-            self.book = _parsed(connection) if sequence else PriceBook()
-            self.reserver = Reserver(self.book)
-            plans = self.book.plans.values()
-            self.limits_anyone = any(
-                is_limit(limits) for plan in plans for limits in (plan.limits, plan.key_limits)
-            )
-            self.sequence = sequence
+        if sequence != self._seen:
+            self._seen = sequence
+            self._take_over(_parsed(connection) if sequence else PriceBook(), sequence)
+
+    def _take_over(self, book: PriceBook | None, sequence: int) -> None:
+        # Adopted by a newer version of this program, say: what is known stays, its limits, too.
+        if book is None:
+            return
+        self.sequence = sequence
+        self.book = book
+        self.reserver = Reserver(book)
+        self.limits_anyone = any(
+            is_limit(limits)
+            for plan in book.plans.values()
+            for limits in (plan.limits, plan.key_limits)
+        )
 
 
 class Owners:
@@ -196,7 +207,7 @@ def write_overrides(values: Mapping[str, Any]) -> str:
     return msgspec.json.encode(values).decode()
 
 
-def _parsed(connection: sqlite3.Connection) -> PriceBook:
+def _parsed(connection: sqlite3.Connection) -> PriceBook | None:
     from proxy.pricing import parse_adopted  # noqa: PLC0415 - only who has limits needs it here
 
     adopted = read_book(connection)
@@ -206,4 +217,4 @@ def _parsed(connection: sqlite3.Connection) -> PriceBook:
         return parse_adopted(adopted.text, adopted.reading)
     except PricingError as error:
         _LOG.error("the price book in force can't be read: %s", error.message)
-        return PriceBook()
+        return None

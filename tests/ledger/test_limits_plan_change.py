@@ -1,4 +1,4 @@
-"""A plan's limits hold from its change on, whatever was accepted before it and settles after."""
+"""A plan's limits hold from its change on, whatever comes late or can't be read."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -56,3 +56,19 @@ async def test_a_smaller_budget_holds_at_once(
     assert isinstance(refused, Refusal)
     assert refused.code == "insufficient_quota"
     assert differences(path) == []
+
+
+async def test_a_book_that_cannot_be_read_lifts_no_limits(
+    ledger: SqliteLedger, caller: Caller, clock: Clock, path: Path
+) -> None:
+    """A newer version of this program may adopt one while this one still serves."""
+    await adopt(ledger)
+    await make_key(ledger)
+    clock.us += HOUR_US
+    await ledger.change_plan("acme", plan="small")
+    key = await limited_key(ledger)
+    assert await ledger.open(bounded(caller, key)) == ADMITTED
+    await adopt(ledger, "what = is this")
+    assert (await limited_key(ledger)).limited
+    assert await ledger.open(bounded(caller, key)) == ADMITTED
+    assert isinstance(await ledger.open(bounded(caller, key)), Refusal)
