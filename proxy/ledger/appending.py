@@ -13,6 +13,7 @@ from proxy.ledger.limit_owners import LimitedOwner
 from proxy.ledger.limiting import Limiting
 from proxy.ledger.port import Settlement
 
+_THERE = "SELECT 1 FROM requests WHERE id = ?"
 _CLAIM = (
     "UPDATE requests SET key_id = ?, subscription_id = ?, segment_id = ?"
     " WHERE id = ? AND subscription_id IS NULL"
@@ -27,10 +28,16 @@ class Claim(NamedTuple):
     owners: tuple[LimitedOwner, ...]
 
 
-def claim(connection: sqlite3.Connection, claims: Iterable[Claim], limiting: Limiting) -> None:
-    """Give requests that were nobody's to their subscriptions: events must not be without one."""
+def claim(connection: sqlite3.Connection, claims: Iterable[Claim], limiting: Limiting) -> bool:
+    """Give requests that were nobody's to their subscriptions: events must not be without one.
+
+    False where a request is not there: it was pruned, and its events with it, which were booked.
+    """
     for part, place, owners in claims:
+        if connection.execute(_THERE, (part.request_id,)).fetchone() is None:
+            return False
         if part.key is not None or place[1] is None:
             continue
         if connection.execute(_CLAIM, (*place, part.request_id)).rowcount:
             limiting.count_in(owners)
+    return True

@@ -238,9 +238,9 @@ class Booking:
             self._limiting.prepare(connection, entries.limited)
         after = (self._identities.sequence,)
         if entries.appends:
-            if read_sequence(connection) != self._identities.sequence:
+            known = read_sequence(connection) == self._identities.sequence
+            if not (known and appending.claim(connection, entries.appends, self._limiting)):
                 return False
-            appending.claim(connection, entries.appends, self._limiting)
         return statements.SETTLE.run(connection, entries.requests, after=after) == len(
             entries.requests
         )

@@ -1,6 +1,7 @@
 """Usage of a running request: in the ledger at once, and once, whatever becomes of it."""
 
 import asyncio
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,9 +13,19 @@ from proxy.ledger.port import APPENDED_FROM, Ledger, OpenCall, Settlement
 from proxy.ledger.spool import Spool
 from proxy.ledger.sqlite import SqliteLedger
 from proxy.ledger.verify import Verified, verify
-from tests.ledger.calls import Caller, assert_sums_equal_events, make_key, settlement, states, usage
+from tests.ledger.calls import (
+    START_US,
+    Caller,
+    Clock,
+    assert_sums_equal_events,
+    make_key,
+    settlement,
+    states,
+    usage,
+)
 from tests.ledger.limited import adopt, bounded, kept
 from tests.ledger.test_contract import totals
+from tests.ledger.test_pruning_closed import DAY_US, close, run
 
 NOTHING = Usage(quantities=())
 
@@ -161,3 +172,23 @@ async def test_what_was_spooled_is_replayed_once(
     assert (await totals(ledger))["tokens", "input", "exact"] == 8
     assert_sound(path)
     spool.close()
+
+
+async def test_what_is_appended_again_after_its_request_was_pruned_is_not_counted(
+    ledger: SqliteLedger, caller: Caller, clock: Clock, path: Path
+) -> None:
+    """A spool whose files can't be removed is replayed for as long as that stays so."""
+    call = caller.call(await make_key(ledger))
+    await ledger.open(call)
+    appended = part(call, 0, usage(input=7, output=5))
+    assert await ledger.append(appended)
+    assert await ledger.settle(settlement(call, NOTHING, status=101))
+    close(path, "acme", START_US + 2 * DAY_US)
+    clock.us = START_US + 3 * DAY_US
+    assert run(path, date(2027, 1, 1)).requests == 1
+    assert not await ledger.append(appended)
+    assert not await ledger.settle(settlement(call, NOTHING, status=101))
+    with maintained(path, up_to_date=False) as connection:
+        assert connection.execute("SELECT count(*) FROM events").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM late_sums").fetchone() == (0,)
+        assert not list(verify(connection, Verified()))
