@@ -288,9 +288,7 @@ class Booking:
         place = (key_id, subscription_id, segment_id)
         owners: tuple[LimitedOwner, ...] = ()
         if self._limiting.anyone and subscription_id is not None:
-            owners = self._limiting.owners(
-                connection, key_id, subscription_id, settlement.opened_at_us
-            )
+            owners = self._limiting.owners(connection, key_id, subscription_id)
             if owners:
                 entries.limited.append((settlement, owners, len(entries.events)))
         if settlement.appended_from:

@@ -106,7 +106,7 @@ def read_standings(
             keys += _limited_keys(connection, row[0])
         owners: dict[int, LimitedOwner] = {}
         for key in keys:
-            for owner in read_owners(connection, book, (key, row[0]), at_us):
+            for owner in read_owners(connection, book, (key, row[0])):
                 owners[owner.number] = owner
         limited = [owner for owner in owners.values() if is_limit(owner.caps.limits)]
         return list(_standings(connection, book, subscription, limited, at_us))

@@ -49,8 +49,7 @@ def rederive_limits(
 
 def _owner(connection: sqlite3.Connection, book: LedgerBook, row: StateRow) -> LimitedOwner | None:
     key_id = row.owner // 2 if row.owner % 2 else None
-    at_us = max((spend.start_us for spend in row.state.spends), default=0)
-    owners = read_owners(connection, book, (key_id, row.subscription_id), at_us)
+    owners = read_owners(connection, book, (key_id, row.subscription_id))
     return next((owner for owner in owners if owner.number == row.owner), None)
 
 
@@ -65,13 +64,16 @@ def _differences(
     if row.sums_kept:
         yield from _key_sums(connection, owner, where)
     for kept in row.state.spends:
-        should = derivation.spend(kept.window, kept.start_us)
+        # Of another plan, the window that is kept may be another than the one of now.
+        within = kept.start_us, kept.end_us
         place = f"in the {kept.window} window {where}"
-        if should.reserved != kept.reserved:
-            yield LimitDifference("reserved", place, kept.reserved, should.reserved)
-        in_force = row.basis == owner.basis
-        if in_force and abs(should.spent - kept.spent) > TOLERANCE:
-            yield LimitDifference("spent", place, kept.spent, should.spent)
+        reserved = derivation.reserved(*within)
+        if reserved != kept.reserved:
+            yield LimitDifference("reserved", place, kept.reserved, reserved)
+        if row.basis == owner.basis:
+            spent = derivation.spent(*within)
+            if abs(spent - kept.spent) > TOLERANCE:
+                yield LimitDifference("spent", place, kept.spent, spent)
 
 
 def _key_sums(

@@ -5,7 +5,7 @@ The functions run in a connection's thread.
 
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
@@ -27,7 +27,7 @@ _FIELDS = tuple(field.name for field in fields(Limits))
 
 _SUBSCRIPTION = (
     "SELECT s.external_id, s.started_at_us, c.timezone, (SELECT plan FROM segments AS g"
-    " WHERE g.subscription_id = s.id ORDER BY g.starts_at_us > ?, abs(g.starts_at_us - ?) LIMIT 1),"
+    " WHERE g.subscription_id = s.id ORDER BY g.starts_at_us DESC LIMIT 1),"
     " l.overrides, EXISTS (SELECT 1 FROM limit_states WHERE owner = 2 * s.id)"
     " FROM subscriptions AS s JOIN customers AS c ON c.id = s.customer_id"
     " LEFT JOIN limits AS l ON l.owner = 2 * s.id WHERE s.id = ?"
@@ -99,9 +99,8 @@ class LedgerBook:
 class Owners:
     """Who is limited as of one configuration; looked up when first met, then remembered."""
 
-    def __init__(self, book: LedgerBook, clock: Callable[[], int]) -> None:
+    def __init__(self, book: LedgerBook) -> None:
         self._book = book
-        self._clock = clock
         self._known: dict[tuple[int | None, int], tuple[LimitedOwner, ...]] = {}
         self.anyone = False
 
@@ -119,19 +118,14 @@ class Owners:
         self.anyone = self._book.limits_anyone or bool(there)
 
     def of(
-        self, connection: sqlite3.Connection, key_id: int | None, subscription_id: int, at_us: int
+        self, connection: sqlite3.Connection, key_id: int | None, subscription_id: int
     ) -> tuple[LimitedOwner, ...]:
-        """Return the key and the subscription of a request, as far as they are limited.
-
-        They are so by the plan of now, not of when the request was accepted: it may settle after
-        a change of plan, and who is remembered decides upon all that come then.
-        """
+        """Return the key and the subscription of a request, as far as they are limited."""
         found = self._known.get((key_id, subscription_id))
         if found is None:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            at_us = max(at_us, self._clock())
-            found = read_owners(connection, self._book, (key_id, subscription_id), at_us)
+            found = read_owners(connection, self._book, (key_id, subscription_id))
             self._known[key_id, subscription_id] = found
         return found
 
@@ -140,11 +134,14 @@ def read_owners(
     connection: sqlite3.Connection,
     book: LedgerBook,
     ids: tuple[int | None, int],
-    at_us: int,
 ) -> tuple[LimitedOwner, ...]:
-    """Read a key (its id, or None) and a subscription; leave out who has no limit and no state."""
+    """Read a key (its id, or None) and a subscription; leave out who has no limit and no state.
+
+    They are limited by the plan that was last put in force, not by that of any moment: what is
+    remembered of them decides upon requests from before a change of plan and after it.
+    """
     key_id, subscription_id = ids
-    row = connection.execute(_SUBSCRIPTION, (at_us, at_us, subscription_id)).fetchone()
+    row = connection.execute(_SUBSCRIPTION, (subscription_id,)).fetchone()
     if row is None:
         return ()
     external_id, started_at_us, timezone, plan_code, overrides, stands = row

@@ -95,12 +95,18 @@ class Derivation:
         """Return what is spent and reserved in the window that holds a moment."""
         owner = self._owner
         start_us, end_us = window_at(window, at_us, owner.timezone, owner.anchor)
-        reserved = [
-            Decimal(amount)
-            for opened_at_us, amount, _ in self._unsettled()
-            if amount is not None and start_us <= opened_at_us < end_us
-        ]
-        return Spend(window, start_us, end_us, self.spent(start_us, end_us), total(reserved))
+        spent, reserved = self.spent(start_us, end_us), self.reserved(start_us, end_us)
+        return Spend(window, start_us, end_us, spent, reserved)
+
+    def reserved(self, start_us: int, end_us: int) -> Decimal:
+        """Add up what the requests hold that were accepted between two moments and run on."""
+        return total(
+            [
+                Decimal(amount)
+                for opened_at_us, amount, _ in self._unsettled()
+                if amount is not None and start_us <= opened_at_us < end_us
+            ]
+        )
 
     def running(self) -> int:
         """Count the requests that run."""

@@ -73,7 +73,7 @@ class Limiting:
         self._now_us = 0
         self._book = book
         self._prices = SeriesPrices(self._book)
-        self._owners = Owners(self._book, clock)
+        self._owners = Owners(self._book)
         self._accounts = Accounts(self._book)
         self._rows: dict[int, _Row] = {}
         self._held: dict[int, Held] = {}
@@ -102,10 +102,10 @@ class Limiting:
         self.anyone = self._owners.anyone
 
     def owners(
-        self, connection: sqlite3.Connection, key_id: int | None, subscription_id: int, at_us: int
+        self, connection: sqlite3.Connection, key_id: int | None, subscription_id: int
     ) -> tuple[LimitedOwner, ...]:
         """Return who of a request's key and subscription is limited."""
-        return self._owners.of(connection, key_id, subscription_id, at_us)
+        return self._owners.of(connection, key_id, subscription_id)
 
     def finish(self, connection: sqlite3.Connection) -> None:
         """Keep what changed; call it before the commit."""
@@ -132,7 +132,7 @@ class Limiting:
             key, at_us = call.key, call.opened_at_us
             owners: tuple[LimitedOwner, ...] = ()
             if key is not None:
-                owners = self._owners.of(connection, key.id, key.subscription_id, at_us)
+                owners = self._owners.of(connection, key.id, key.subscription_id)
             concerned.append(owners)
             if owners and at_us > latest.get(owners, -1):
                 latest[owners] = at_us

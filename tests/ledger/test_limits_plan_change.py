@@ -1,16 +1,24 @@
 """A plan's limits hold from its change on, whatever comes late or can't be read."""
 
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
 from proxy.core.limits import Window
 from proxy.ledger.port import ADMITTED, Refusal
 from proxy.ledger.sqlite import SqliteLedger
-from tests.ledger.calls import Caller, Clock, make_key, settlement, usage
+from tests.ledger.calls import START, Caller, Clock, make_key, settlement, usage
 from tests.ledger.limited import BOOK, adopt, bounded, differences, kept, limited_key, spent
 from tests.ledger.test_verify import differences as all_differences
 
 HOUR_US = 3_600_000_000
+ANNIVERSARY = """
+[plans.monthly.limits]
+spend_per_period = 50
+[plans.yearly]
+billing_time = "anniversary"
+limits.spend_per_period = 50
+"""
 LARGE = """
 [plans.large.limits]
 spend_per_day = 50
@@ -72,3 +80,45 @@ async def test_a_book_that_cannot_be_read_lifts_no_limits(
     assert (await limited_key(ledger)).limited
     assert await ledger.open(bounded(caller, key)) == ADMITTED
     assert isinstance(await ledger.open(bounded(caller, key)), Refusal)
+
+
+async def test_a_clock_that_was_set_back_over_a_change_changes_nothing_for_limits(
+    ledger: SqliteLedger, caller: Caller, clock: Clock, path: Path
+) -> None:
+    await adopt(ledger)
+    await make_key(ledger)
+    clock.us += 2 * HOUR_US
+    await ledger.change_plan("acme", plan="small")
+    clock.us -= HOUR_US
+    caller.at_us = clock.us
+    key = await limited_key(ledger)
+    assert await ledger.open(bounded(caller, key)) == ADMITTED
+    caller.at_us = clock.us = clock.us + 2 * HOUR_US
+    assert await ledger.open(bounded(caller, key)) == ADMITTED
+    assert isinstance(await ledger.open(bounded(caller, key)), Refusal)
+    assert differences(path) == []
+
+
+async def test_what_runs_over_a_change_of_billing_time_is_no_difference(
+    ledger: SqliteLedger, caller: Caller, clock: Clock, path: Path
+) -> None:
+    await adopt(ledger, BOOK + ANNIVERSARY)
+    await ledger.make_customer("acme")
+    since = START - timedelta(days=20)
+    await ledger.make_subscription("acme", customer="acme", plan="default", started_at=since)
+    await make_key(ledger)
+    clock.us += HOUR_US
+    await ledger.change_plan("acme", plan="monthly")
+    caller.at_us = clock.us = clock.us + 40 * 24 * HOUR_US
+    call = bounded(caller, await limited_key(ledger))
+    assert await ledger.open(call) == ADMITTED
+    clock.us += HOUR_US
+    await ledger.change_plan("acme", plan="yearly")
+    assert differences(path) == []
+    caller.at_us = clock.us
+    after = bounded(caller, await limited_key(ledger))
+    assert await ledger.open(after) == ADMITTED
+    assert differences(path) == []
+    for each in (call, after):
+        assert await ledger.settle(settlement(each, usage(input=10)))
+    assert differences(path) == all_differences(path) == []
