@@ -201,18 +201,30 @@ class Spool:
                 left = left[os.write(descriptor, left) :]
             os.fdatasync(descriptor)
         except OSError:
-            # Half a batch must not stay: its lines will be reported as not kept.
+            self._take_back(descriptor, size)
+            raise
+
+    def _take_back(self, descriptor: int, size: int) -> None:
+        """Let no half a batch stay, whose lines are reported as not kept."""
+        try:
             os.ftruncate(descriptor, size)
+        except OSError:
+            # Behind a line that is torn, the next one could not be read either.
+            self._turn_over()
             raise
 
     def _open(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
-        self._descriptor = self._new_file()
+        descriptor = self._new_file()
         folder = os.open(self._directory, os.O_RDONLY)
         try:
             os.fsync(folder)
+        except OSError:
+            os.close(descriptor)
+            raise
         finally:
             os.close(folder)
+        self._descriptor = descriptor
 
     def _new_file(self) -> int:
         # A ledger that was restored from an older copy gives a worker's number again: what the

@@ -1,6 +1,7 @@
 """The spool: what it keeps is booked once, however often and by whomever it is replayed."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -296,6 +297,54 @@ async def test_half_a_batch_does_not_stay(
             await spool.append(second)
     (file,) = folder.iterdir()
     assert list(read_file(file)) == [first]
+    spool.close()
+
+
+async def test_nothing_is_kept_behind_a_line_that_is_torn(
+    caller: Caller, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails may not even let half a batch be taken back."""
+    spool = Spool(folder, 1, 7)
+    first, second, third = (settlement(caller.call(digest=b"x" * 32)) for _ in range(3))
+    await spool.append(first)
+    write = os.write
+
+    def half(descriptor: int, data: bytes) -> int:
+        if len(data) < 100:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data[:-99])
+
+    def stuck(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.write", half)
+        patch.setattr("os.ftruncate", stuck)
+        with pytest.raises(LedgerUnavailableError):
+            await spool.append(second)
+    await spool.append(third)
+    kept = [settled for file in sorted(folder.iterdir()) for settled in read_file(file)]
+    assert kept == [first, third]
+    spool.close()
+
+
+async def test_the_folder_s_entry_of_a_file_is_on_the_disk_before_its_lines(
+    caller: Caller, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(folder, 1, 7)
+    first, second = (settlement(caller.call(digest=b"x" * 32)) for _ in range(2))
+    synced: list[int] = []
+
+    def fsync(_: int) -> None:
+        synced.append(len(synced))
+        if len(synced) == 1:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.fsync", fsync)
+    with pytest.raises(LedgerUnavailableError):
+        await spool.append(first)
+    await spool.append(second)
+    assert len(synced) == 2
     spool.close()
 
 
