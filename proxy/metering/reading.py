@@ -47,7 +47,7 @@ class Reading:
         readable = decoder is not None or not is_encoded(encoding)
         untyped = not streamed and call.facts.stream and _may_stream(head, media_type)
         binary = media_type != b"application/json" and media_type.startswith(BINARY)
-        hide = call.asked and (streamed or untyped) and head.status == 200
+        hide = call.asked and (streamed or untyped) and head.status // 100 == 2
         if call.endpoint is None or self._usage is None or not call.metered or not readable:
             meter, hide = PassMeter(), False
         elif streamed or untyped:
@@ -111,4 +111,6 @@ def _may_stream(head: AnswerHead, media_type: bytes) -> bool:
     What is compressed is not looked into for it.
     """
     encoding = head.fields.get(b"content-encoding", b"")
-    return head.status == 200 and media_type != b"application/json" and not is_encoded(encoding)
+    return (
+        head.status // 100 == 2 and media_type != b"application/json" and not is_encoded(encoding)
+    )

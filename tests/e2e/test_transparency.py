@@ -12,6 +12,8 @@ from proxy.demo.chat import ChatResponder
 from proxy.demo.scripted import (
     LAST_CHUNK,
     Ending,
+    Received,
+    Reply,
     Responder,
     chunk,
     chunked_head,
@@ -254,6 +256,28 @@ def test_odd_streams_of_an_upstream_that_adds_nothing(
     assert crossed.whole
     # An answer that may be edited has no length that could be told beforehand.
     assert without(crossed, b"content-length") == without(direct, b"content-length")
+
+
+@pytest.mark.parametrize("status", [200, 201, 202])
+@pytest.mark.parametrize("kind", [EVENT_STREAM, ("Content-Type", "text/plain")], ids=["sse", "no"])
+def test_usage_is_hidden_under_any_status_that_has_a_stream(
+    scripted: ScriptedThread, passthrough: ProxyProcess, status: int, kind: tuple[str, str]
+) -> None:
+    """NestJS, say, answers every POST with 201."""
+
+    async def respond(received: Received, reply: Reply) -> None:
+        null, last = b"", b""
+        if b'"include_usage":true' in received.body:
+            null, last = b',"usage":null', b'data: {"choices":[],"usage":%b}\n\n'
+            last %= json.dumps(USAGE).encode()
+        delta = b'data: {"choices":[{"delta":{"content":"x"}}]%b}\n\n' % null
+        await reply.send(chunked_head(status, (kind,)))
+        await reply.send(chunk(delta + last + b"data: [DONE]\n\n") + LAST_CHUNK)
+
+    crossed = compare(scripted, passthrough, respond, post(chat()))
+    assert b"usage" not in crossed.body
+    assert b"include_usage" in scripted.received[-1].body
+    assert passthrough.settled(1)[-1]["state"] == "exact"
 
 
 @pytest.mark.parametrize("options", [ABSENT, ASKED], ids=["hidden", "asked"])
