@@ -171,7 +171,7 @@ def upward(
     if credentials is not None:
         dropped |= _CREDENTIALS
     if edited or rewritten:
-        dropped |= {b"content-encoding"}
+        dropped |= _OF_THE_BODY
     kept = [pair for pair in head.headers if pair[0].lower() not in dropped]
     asked = head.fields.get(b"accept-encoding")
     if asked is not None or edited:

@@ -92,6 +92,14 @@ def test_an_edited_body_is_sent_up_as_it_is() -> None:
     assert (b"Content-Encoding", b"gzip") in upward(head, credentials=None, edited=False)
 
 
+@pytest.mark.parametrize(("edited", "rewritten"), [(True, True), (False, True), (False, False)])
+def test_a_digest_goes_up_with_the_body_that_it_is_of(edited: bool, rewritten: bool) -> None:
+    names = (b"Content-MD5", b"Digest", b"Content-Digest", b"Repr-Digest")
+    digests = [(name, b"sha-256=:x:") for name in names]
+    found = upward(request(digests), credentials=None, edited=edited, rewritten=rewritten)
+    assert [pair for pair in found if pair in digests] == ([] if rewritten else digests)
+
+
 CONNECTIONS = [
     ([b"keep-alive"], set()),
     ([b"Close"], set()),
