@@ -13,7 +13,7 @@ from proxy.http.exchange import Exchange
 from proxy.http.held import HeldBytes
 from proxy.http.known import KnownHead
 from proxy.http.pace import BodyPace, ReaderPace
-from proxy.http.refusals import body_too_slow, head_too_large, malformed
+from proxy.http.refusals import Deaf, body_too_slow, head_too_large, malformed
 from proxy.http.render import render_bytes
 from proxy.http.upgrades import parser_past
 from proxy.wire.headers import Headers
@@ -236,13 +236,12 @@ class ServerConnection(asyncio.Protocol):
         if self._current is None and not self._write_paused:
             self._serve(exchange)
             return
+        if len(self._waiting) >= limits.MAX_WAITING:
+            self._incoming = self._upgrading = None
+            raise ClientError("More requests came on this connection than can wait. Send fewer.")
         self._waiting.append(exchange)
         if len(self._waiting) >= limits.MAX_PIPELINED:
             self.pause_reading()
-            if len(self._waiting) > limits.MAX_WAITING:
-                raise ClientError(
-                    "More requests came on this connection than can wait. Send fewer."
-                )
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body."""
@@ -380,18 +379,20 @@ class ServerConnection(asyncio.Protocol):
             self.transport.abort()
 
     def _refuse(self, error: ClientError) -> None:
-        """Answer what is not HTTP, and close; one that is being served just loses its client.
+        """Take no more of what is not HTTP; what was asked before it is served to the last.
 
         Where only a body is wrong, who serves the request gives the answer.
         """
+        incoming = self._incoming or self._upgrading
+        self._incoming = self._upgrading = None
         last = self._waiting[-1] if self._waiting else self._current
-        if self._incoming is None and last is not None and not last.keep_alive:
-            return  # What comes after the last request is for nobody (RFC 9112, section 9.6).
-        incoming, self._incoming = self._incoming, None
-        if incoming is not None and incoming is self._current:
-            self._lingering = True
-            incoming.fail(error)
-            return
-        if self._current is None and not self._waiting:
+        if last is None:
             self.write(render_bytes(error))
-        self.close()
+            self.close()
+            return
+        self._parser = Deaf(self)
+        if incoming is None:
+            last.keep_alive = False  # What follows is for nobody (RFC 9112, section 9.6).
+            return
+        self._lingering = incoming is self._current
+        incoming.fail(error)

@@ -10,7 +10,7 @@ SMALL_HEAD_BYTES = 4096
 MAX_PIPELINED = 16
 """How many requests a client may send ahead of its answers before it is read no further."""
 MAX_WAITING = 256
-"""How many may come in what was read by then; with more the connection is broken off."""
+"""How many may come in what was read by then; the rest is for nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,18 @@
 """What is told to a client whose bytes can't be served at all."""
 
+import httptools
+
 from proxy.errors import BodyTooLargeError, ClientError, RequestTimedOutError
+
+
+class Deaf(httptools.HttpRequestParser):
+    """Reads nothing any more.
+
+    Another parser might still be in a head: that is kept until its end, which may never come.
+    """
+
+    def feed_data(self, data: object) -> None:
+        """Let it go by."""
 
 
 class HeadTooLargeError(ClientError):

@@ -1,9 +1,11 @@
 """Requests sent ahead of their answers: the end of what a client sends drops none of them."""
 
 import asyncio
+import tracemalloc
 
 import pytest
 
+from proxy.http import limits
 from proxy.http.exchange import Exchange
 from tests.http.conftest import Serve
 
@@ -119,6 +121,78 @@ async def test_a_body_that_does_not_come_drops_only_its_own_request(serve: Serve
     status, headers, _ = await wire.answer()
     assert (status, headers[b"connection"]) == (408, b"close")
     assert await wire.ended()
+
+
+NO_REQUESTS = [b"\x00\xff\r\n\r\n", b"GET /2 HTTP/1.1\r\nno field\r\n\r\n", b"x" * 100_000]
+
+
+@pytest.mark.parametrize("rest", NO_REQUESTS)
+@pytest.mark.parametrize("pause_s", [0.0, 0.02])
+async def test_what_is_no_request_drops_none_before_it(
+    serve: Serve, rest: bytes, pause_s: float
+) -> None:
+    wire = await (await serve(slow)).connect()
+    await wire.send(ask(0) + ask(1))
+    await asyncio.sleep(pause_s)
+    await wire.send(rest)
+    assert [(await wire.answer())[2] for _ in range(2)] == [b"/0 hi", b"/1 hi"]
+    assert await wire.ended()
+
+
+async def test_a_body_that_is_none_drops_only_its_own_request(serve: Serve) -> None:
+    wire = await (await serve(slow)).connect()
+    await wire.send(ask(0) + b"POST /1 HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+    await wire.send(b"no size\r\n" + ask(2))
+    assert (await wire.answer())[2] == b"/0 hi"
+    status, headers, _ = await wire.answer()
+    assert (status, headers[b"connection"]) == (400, b"close")
+    assert await wire.ended()
+
+
+@pytest.mark.parametrize("target", [b"/", b"host:443"])
+async def test_of_more_than_can_wait_those_that_do_are_answered(
+    serve: Serve, target: bytes
+) -> None:
+    async def count(exchange: Exchange) -> None:
+        await asyncio.sleep(0.05 if exchange.head.path == "/first" else 0)
+        exchange.respond(200, TEXT, b"")
+
+    wire = await (await serve(count)).connect()
+    lines = [b"GET /first", *[b"GET /"] * limits.MAX_WAITING, b"CONNECT " + target, *[b"GET /"] * 9]
+    await wire.send(b"".join(b"%b HTTP/1.1\r\n\r\n" % line for line in lines))
+    for _ in range(1 + limits.MAX_WAITING):
+        assert (await wire.answer())[0] == 200
+    assert await wire.ended()
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+async def test_no_head_is_kept_behind_the_last_request(serve: Serve, version: bytes) -> None:
+    """After an answer without a length, and one that begins before its request's end."""
+    done = asyncio.Event()
+
+    async def early(exchange: Exchange) -> None:
+        exchange.start(b"HTTP/1.1 200 OK\r\n", status=200, framed=False)
+        exchange.write(b"early")
+        await exchange.body(1000)
+        await done.wait()
+        exchange.end()
+
+    wire = await (await serve(early)).connect()
+    first = b"POST / HTTP/%b\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\n" % version
+    await wire.send(first)
+    await wire.reader.readuntil(b"early")
+    await wire.send(b"hiGET / HTTP/1.1\r\nx: ")
+    tracemalloc.start()
+    try:
+        for _ in range(64):
+            await wire.send(b"x" * 65_536)
+        await asyncio.sleep(0.1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 << 20
+    done.set()
+    assert await wire.reader.read() in {b"", b"\r\n0\r\n\r\n"}
 
 
 UPGRADE = b"connection: upgrade\r\nupgrade: websocket\r\n"
