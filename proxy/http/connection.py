@@ -42,7 +42,8 @@ class ServerConnection(asyncio.Protocol):
         self._tunnelled: Exchange | None = None
         self._lingering = False
         self._head_bytes = 0
-        self._trailer_bytes = 0
+        self._bodiless_bytes = 0
+        """What came since a body's last piece: the parser keeps a trailer until its end."""
         self._url = b""
         self._headers: Headers = []
         self._pace = BodyPace()
@@ -88,6 +89,7 @@ class ServerConnection(asyncio.Protocol):
             return
         if self._incoming is not None:
             self._expect_more()
+            self._bodiless_bytes += len(data)
         else:
             size = len(data)
             if size > self._limits.head_bytes:
@@ -114,7 +116,9 @@ class ServerConnection(asyncio.Protocol):
 
     def _await_body(self, incoming: Exchange) -> None:
         """Read on, or wait until somebody asks for the body."""
-        if incoming.unclaimed:
+        if self._bodiless_bytes > self._limits.head_bytes:
+            self._refuse(head_too_large(self._limits.head_bytes))
+        elif incoming.unclaimed:
             # Only now: reading must go on once a body is whole, to see its client leave.
             self.pause_reading()
         elif self._read_by_s == math.inf:
@@ -208,13 +212,9 @@ class ServerConnection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; trailers, which come after a body, only count."""
+        """Take a header; trailers, which come after a body, are nobody's."""
         if self._incoming is None:
             self._headers.append((name, value))
-            return
-        self._trailer_bytes += len(name) + len(value)
-        if self._trailer_bytes > self._limits.head_bytes:
-            raise head_too_large(self._limits.head_bytes)
 
     def on_headers_complete(self) -> None:
         """The head is whole: serve it now, or after those before it."""
@@ -231,7 +231,7 @@ class ServerConnection(asyncio.Protocol):
             self._upgrading = exchange
         else:
             self._incoming = exchange
-        self._head_bytes = self._trailer_bytes = 0
+        self._head_bytes = self._bodiless_bytes = 0
         self._pace.restart()
         if self._current is None and not self._write_paused:
             self._serve(exchange)
@@ -246,6 +246,7 @@ class ServerConnection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body."""
         if self._incoming is not None:
+            self._bodiless_bytes = 0
             self._pace.came(len(data))
             self._incoming.feed(data)
 

@@ -117,6 +117,35 @@ async def test_a_flood_of_headers_is_refused(serve: Serve) -> None:
     assert await wire.ended()
 
 
+@pytest.mark.parametrize(
+    "rest", [b"0\r\na: " + b"b" * 4000, b"0\r\n" + b"a: b\r\n" * 700, b"2;" * 2000]
+)
+async def test_so_is_what_goes_on_without_a_body(serve: Serve, rest: bytes) -> None:
+    wire = await (await serve(echo, head_bytes=2000)).connect()
+    await wire.send(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n")
+    for at in range(0, len(rest), 100):
+        await asyncio.sleep(0)
+        await wire.send(rest[at : at + 100])
+    assert (await asyncio.wait_for(wire.answer(), 5))[0] == 431
+    assert await wire.ended()
+
+
+async def test_trailers_are_nobodys(serve: Serve) -> None:
+    wire = await (await serve(echo, head_bytes=2000)).connect()
+    head = b"POST /%d HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    for number in range(3):
+        for piece in (
+            head % number,
+            b"2;x=y\r\nhi\r\n" * 300,
+            b"0\r\na: ",
+            b"b" * 1500,
+            b"\r\n\r\n",
+        ):
+            await wire.send(piece)
+            await asyncio.sleep(0.01)
+        assert (await wire.answer())[2] == b"/%d " % number + b"hi" * 300
+
+
 async def test_an_old_client_gets_an_answer_that_ends_with_the_connection(serve: Serve) -> None:
     async def stream(exchange: Exchange) -> None:
         exchange.start(b"HTTP/1.1 200 OK\r\n", status=200, framed=False)

@@ -193,10 +193,20 @@ def test_streams_without_a_line_end_are_bounded(
         ([b"GET /", *[b"a" * 8000] * 400], 431),
         ([b"\r\n" * 4000] * 400, 431),
         ([CHUNKED + b"0\r\n", *[b"X-A: b\r\n" * 1000] * 400], None),
+        ([CHUNKED + b"0\r\nX-A: ", *[b"a" * 8000] * 400], None),
         ([CHUNKED + b"1;", *[b"a" * 8000] * 400], None),
         ([b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 200] * 400, None),
     ],
-    ids=["headers", "header", "target", "empty lines", "trailers", "chunk extension", "pipelined"],
+    ids=[
+        "headers",
+        "header",
+        "target",
+        "empty lines",
+        "trailers",
+        "trailer",
+        "chunk extension",
+        "pipelined",
+    ],
 )
 def test_floods_take_no_memory(
     scripted: ScriptedThread,
