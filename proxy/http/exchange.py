@@ -1,6 +1,8 @@
 """One request and its answer on a client's connection, as a handler sees it."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import Hashable
 from io import BytesIO
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 SIZE_LINES = tuple([b"%x\r\n" % size for size in range(4096)])
 """What is before a chunk of so many bytes: formatting it takes longer than the rest."""
+RESET = struct.pack("ii", 1, 0)
+"""The value of SO_LINGER with which a closed connection is reset."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -65,6 +69,7 @@ class Exchange:
         "_pieces",
         "_received",
         "_sink",
+        "_until_close",
         "_upload_limit",
         "_waiter",
         "answered",
@@ -91,7 +96,7 @@ class Exchange:
         self._paused = False
         self._sink: BodySink | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._chunked = False
+        self._chunked = self._until_close = False
         self._pending_head = b""
         self.head = head
         self.holder: Hashable = None
@@ -300,6 +305,7 @@ class Exchange:
                 self._chunked = True
                 tail = b"transfer-encoding: chunked\r\n\r\n"
             else:
+                self._until_close = True
                 self.keep_alive = False
         if not self.keep_alive or not self.body_complete:
             self.keep_alive = False
@@ -348,9 +354,19 @@ class Exchange:
         self.end()
 
     def cut(self) -> None:
-        """Break the connection off: the client must see that its answer is not whole."""
+        """Break the connection off: the client must see that its answer is not whole.
+
+        What went out before it may still read; but where the connection's end is the answer's,
+        only a reset tells the two apart, which takes away what is under way.
+        """
         self.answered = True
-        self._connection.abort()
+        transport = self._connection.transport
+        if self._until_close and transport is not None and not transport.is_closing():
+            connected = transport.get_extra_info("socket")
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            transport.abort()
+        else:
+            self._connection.close()
 
     def tunnel(self, head: bytes, sink: BodySink) -> None:
         """Answer with a 101's whole ``head``; the client's bytes go to ``sink`` from now on."""

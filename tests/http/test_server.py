@@ -162,6 +162,35 @@ async def test_an_old_client_gets_an_answer_that_ends_with_the_connection(serve:
     assert (await new.answer())[2] == b"ab"
 
 
+async def test_of_an_answer_that_is_cut_all_that_went_out_arrives(serve: Serve) -> None:
+    large = b"x" * (16 << 20)  # more than the kernel takes for a client that does not read
+
+    async def broken(exchange: Exchange) -> None:
+        exchange.start(b"HTTP/1.1 200 OK\r\n", status=200, framed=False)
+        exchange.write(large)
+        exchange.cut()
+
+    wire = await (await serve(broken)).connect()
+    await wire.send(b"GET / HTTP/1.1\r\n\r\n")
+    await wire.reader.readuntil(b"1000000\r\n")
+    await asyncio.sleep(0.1)
+    assert await wire.reader.read() == large + b"\r\n"
+
+
+async def test_an_old_client_sees_a_cut_answer_from_a_whole_one(serve: Serve) -> None:
+    async def broken(exchange: Exchange) -> None:
+        exchange.start(b"HTTP/1.1 200 OK\r\n", status=200, framed=False)
+        exchange.write(b"half of it")
+        await asyncio.sleep(0.05)
+        exchange.cut()
+
+    wire = await (await serve(broken)).connect()
+    await wire.send(b"GET / HTTP/1.0\r\n\r\n")
+    await wire.reader.readuntil(b"half of it")
+    with pytest.raises(ConnectionResetError):
+        await wire.reader.read()
+
+
 async def test_slow_and_silent_clients_meet_timeouts(serve: Serve) -> None:
     serving = await serve(echo, client_timeout_s=0.1, keepalive_timeout_s=0.1)
     silent, half_head, half_body = [await serving.connect() for _ in range(3)]

@@ -43,6 +43,9 @@ class Wire:
     def abort(self) -> None:
         self.events.append("abort")
 
+    def close(self) -> None:
+        self.events.append("close")
+
     def pause_reading(self) -> None:
         self.events.append("pause")
 

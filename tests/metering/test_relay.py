@@ -198,7 +198,7 @@ async def test_an_answer_that_breaks_off_is_cut_for_the_client_too(length: int |
     crossing.relay.answer_failed(BROKEN)
     assert crossing.answered() == []
     crossing.relay.release()
-    assert crossing.answered() == ["abort"]
+    assert crossing.answered() == ["close"]
     await asyncio.sleep(0)
     assert crossing.answered() == []
 
@@ -225,7 +225,7 @@ async def test_a_length_that_is_not_reached_is_cut_even_after_the_completing_eve
     crossing.data(CHUNK + DONE)
     crossing.relay.answer_failed(BROKEN)
     crossing.relay.release()
-    assert crossing.answered()[1:] == [DONE, "abort"]
+    assert crossing.answered()[1:] == [DONE, "close"]
 
 
 async def test_usage_is_read_of_an_answer_that_breaks_off() -> None:
@@ -245,7 +245,7 @@ async def test_a_stopped_answer_is_cut() -> None:
     assert crossing.relay.ended is Ended.SHUTDOWN
     assert crossing.upstream.events == ["abort"]
     crossing.relay.release()
-    assert crossing.answered()[1:] == ["abort"]
+    assert crossing.answered()[1:] == ["close"]
 
 
 async def test_stopping_before_there_is_a_connection() -> None:
@@ -314,7 +314,7 @@ async def test_a_broken_stream_has_its_finish_chunk(begun: bool) -> None:
     crossing.relay.answer_failed(BROKEN)
     assert crossing.answered() == [(b"" if begun else CHUNKED_HEAD) + chunked(FINISH)]
     crossing.relay.release()
-    assert crossing.answered() == ["abort"]
+    assert crossing.answered() == ["close"]
 
 
 async def test_a_client_that_left_is_not_written_to() -> None:
