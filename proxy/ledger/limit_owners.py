@@ -79,8 +79,8 @@ class LedgerBook:
         """Take over the book in force if it is another one."""
         (sequence,) = connection.execute("SELECT coalesce(max(sequence), 0) FROM books").fetchone()
         if sequence != self._seen:
-            self._seen = sequence
             self._take_over(_parsed(connection) if sequence else PriceBook(), sequence)
+            self._seen = sequence  # not before: where the ledger can't be read, it is read again
 
     def _take_over(self, book: PriceBook | None, sequence: int) -> None:
         # Adopted by a newer version of this program, say: what is known stays, its limits, too.

@@ -1,10 +1,15 @@
 """A plan's limits hold from its change on, whatever comes late or can't be read."""
 
+import sqlite3
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
 from proxy.core.limits import Window
+from proxy.errors import LedgerUnavailableError
+from proxy.ledger import limit_owners
 from proxy.ledger.port import ADMITTED, Refusal
 from proxy.ledger.sqlite import SqliteLedger
 from tests.ledger.calls import START, Caller, Clock, make_key, settlement, usage
@@ -80,6 +85,28 @@ async def test_a_book_that_cannot_be_read_lifts_no_limits(
     assert (await limited_key(ledger)).limited
     assert await ledger.open(bounded(caller, key)) == ADMITTED
     assert isinstance(await ledger.open(bounded(caller, key)), Refusal)
+
+
+async def test_a_book_that_the_disk_did_not_give_is_read_again(
+    ledger: SqliteLedger, caller: Caller, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise nobody would be limited until the next one."""
+    await make_key(ledger)
+    clock.us += HOUR_US
+    await ledger.change_plan("acme", plan="small")
+    await adopt(ledger)
+    key = await limited_key(ledger)
+    with monkeypatch.context() as patch:
+        patch.setattr(limit_owners, "read_book", _fails)
+        with pytest.raises(LedgerUnavailableError):
+            await ledger.open(bounded(caller, key))
+    outcomes = [await ledger.open(bounded(caller, key)) for _ in range(3)]
+    assert outcomes[:2] == [ADMITTED, ADMITTED]
+    assert isinstance(outcomes[2], Refusal)
+
+
+def _fails(_: sqlite3.Connection) -> None:
+    raise sqlite3.OperationalError("disk I/O error")
 
 
 async def test_a_clock_that_was_set_back_over_a_change_changes_nothing_for_limits(
