@@ -67,11 +67,13 @@ def refuse_foreign_log(path: Path) -> None:
 
     Call it before anything is read by SQLite. Errors: LedgerUnavailableError.
     """
+    path = path.resolve()  # as SQLite does, which looks for the log beside the file itself
     log = path.with_name(path.name + "-wal")
     try:
+        # The log first: between two looks, another worker may make a copy a ledger's again.
+        left = log.stat().st_size
         with path.open("rb") as file:
             header = file.read(_VERSION_AT + 1)
-        left = log.stat().st_size
     except FileNotFoundError:
         return
     if left and header[_VERSION_AT:] == bytes([_WITHOUT_LOG]):

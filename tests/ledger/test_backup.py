@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from proxy.errors import (
 )
 from proxy.ledger import backup as copying
 from proxy.ledger.backup import back_up
+from proxy.ledger.connection import refuse_foreign_log
 from proxy.ledger.maintenance import maintained
 from proxy.ledger.sqlite import SqliteLedger
 from proxy.ledger.verify import Verified, verify
@@ -209,3 +211,36 @@ async def test_a_copy_beside_the_log_of_the_ledger_before_is_refused_unharmed(
     assert states(target) == {done.id: "abandoned"}
     await restored.close()
     assert_sums_equal_events(target)
+
+
+async def test_so_it_is_by_another_name(ledger: SqliteLedger, path: Path, tmp_path: Path) -> None:
+    target, link = tmp_path / "copy.db", tmp_path / "link.db"
+    copy(path, target)
+    await make_key(ledger)
+    shutil.copyfile(path.with_name(path.name + "-wal"), target.with_name("copy.db-wal"))
+    link.symlink_to(target)
+    before = target.read_bytes()
+    with pytest.raises(LedgerUnavailableError, match=r"Move copy\.db-wal"):
+        copy(link, tmp_path / "another.db")
+    assert target.read_bytes() == before
+
+
+async def test_a_copy_that_just_becomes_a_ledger_again_is_not_refused(
+    ledger: SqliteLedger, path: Path, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first worker opens it while a command looks at it."""
+    target = tmp_path / "copy.db"
+    copy(path, target)
+    worker = sqlite3.connect(target, isolation_level=None)
+    look = Path.stat
+
+    def begin(file: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if file.name == "copy.db-wal":
+            worker.execute("PRAGMA journal_mode = WAL")
+            worker.execute("UPDATE meta SET value = value + 1")
+        return look(file, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", begin)
+    refuse_foreign_log(target)
+    assert look(target.with_name("copy.db-wal")).st_size
+    worker.close()
