@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from proxy.core.usage import RequestState
 from proxy.errors import LedgerUnavailableError, ProxyError
 from proxy.ledger.port import Settlement
 
@@ -135,7 +136,7 @@ def _check(place: str, outcomes: Iterable[bool | BaseException]) -> None:
 
 
 class Spool:
-    """One worker's spool; ``pending`` counts its settlements that the ledger does not have yet."""
+    """One worker's spool."""
 
     def __init__(self, directory: Path, worker_id: int, ledger_id: int) -> None:
         self._directory = directory
@@ -145,10 +146,16 @@ class Spool:
         self._files: list[Path] = []
         self._descriptor: int | None = None
         self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
-        self._unkept: list[Settlement] = []
+        self._unkept: dict[tuple[int, int, RequestState], Settlement] = {}
+        """Once each, however often it is tried again: who polls does so as long as it waits."""
         self._task: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
-        self.pending = 0
+        self._spooled = 0
+
+    @property
+    def pending(self) -> int:
+        """How many settlements the ledger does not have yet, on the disk or only in memory."""
+        return self._spooled + len(self._unkept)
 
     async def append(self, settlement: Settlement) -> None:
         """Keep a settlement; it is on the disk when this returns.
@@ -165,7 +172,8 @@ class Spool:
         try:
             await done
         except LedgerUnavailableError:
-            self._unkept.append(settlement)
+            state = settlement.measurement.state
+            self._unkept[settlement.request_id, settlement.appended_from, state] = settlement
             raise
 
     async def _flush(self) -> None:
@@ -183,7 +191,7 @@ class Spool:
                 )
                 _LOG.error("%s", error.message)
             else:
-                self.pending += len(batch)
+                self._spooled += len(batch)
             for _, done in batch:
                 if not done.done():
                     done.set_result(None) if error is None else done.set_exception(error)
@@ -258,23 +266,24 @@ class Spool:
         if self._task is not None:
             return 0
         told = await self._settle_unkept(settle)
-        if not self.pending:
+        if not self._spooled:
             return told
         loop = asyncio.get_running_loop()
         paths = await loop.run_in_executor(self._thread, self._turn_over)
-        replayed = self.pending
+        replayed = self._spooled
         for path in paths:
             settlements = await loop.run_in_executor(self._thread, list, read_file(path))
             await _settle_all(settlements, settle, path.name)
         await loop.run_in_executor(self._thread, self._remove, paths)
-        self.pending -= replayed
+        self._spooled -= replayed
         return told + replayed
 
     async def _settle_unkept(self, settle: Callable[[Settlement], asyncio.Future[bool]]) -> int:
         """Bring what no disk took into the ledger."""
-        unkept = list(self._unkept)
-        await _settle_all(unkept, settle, "memory")
-        del self._unkept[: len(unkept)]
+        unkept = dict(self._unkept)
+        await _settle_all(list(unkept.values()), settle, "memory")
+        for key in unkept:
+            del self._unkept[key]
         return len(unkept)
 
     def _turn_over(self) -> list[Path]:
