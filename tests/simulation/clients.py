@@ -57,13 +57,13 @@ class Wire:
         self.seen.status = exchange.status
         self._end()
 
-    def abort(self) -> None:
+    def close(self) -> None:
         self.seen.cut = True
         self._end()
 
     def worker_died(self) -> None:
         if not self.over.done():
-            self.abort()
+            self.close()
 
     def pause_reading(self) -> None: ...
 
