@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from proxy.core.subscriptions import ApiKey
@@ -61,9 +62,12 @@ class SessionCaller:
             await session.run(relay)
             measurement = await session.settle(relay)
         except LedgerUnavailableError as error:
-            # Neither ledger nor spool: what follows would be unmetered. It stays open.
+            # Neither ledger nor spool: what follows would be unmetered.
             log.error("%s is cut off unsettled: %s", call.request_id, error.message)  # noqa: TRY400
             exchange.cut()
+            relay.stop(Ended.SHUTDOWN)
+            with suppress(LedgerUnavailableError):  # it is tried again for as long as we live
+                await session.give_up(relay)
             return None
         except Exception:
             relay.stop(Ended.SHUTDOWN)

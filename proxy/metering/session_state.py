@@ -8,9 +8,9 @@ from typing import Generic, TypeVar
 from proxy.core.allowances import Allowance
 from proxy.core.budgets import no_room
 from proxy.core.usage import Measurement, Quantity, RequestState, Usage
-from proxy.errors import OverloadedError, ProxyError
+from proxy.errors import LedgerUnavailableError, OverloadedError, ProxyError
 from proxy.http.render import REQUEST_ID_HEADER
-from proxy.ledger.port import APPENDED_FROM, Ledger
+from proxy.ledger.port import APPENDED_FROM, Ledger, Settlement
 from proxy.metering.call import Call, Caller, Fault, no_fault
 from proxy.metering.session_events import error_event
 from proxy.metering.session_relay import Guard, Meter, SessionRelay
@@ -51,6 +51,8 @@ class Session(ABC, Generic[T]):
         self._call = call
         self._used: Counter[Quantity] = Counter()
         self._next = APPENDED_FROM
+        self._waits: set[int] = set()
+        """The requests whose settlement no disk took: it is tried again, before any other."""
         self.last: SessionUsage | None = None
         self.allowance: Allowance | None = None
 
@@ -66,14 +68,22 @@ class Session(ABC, Generic[T]):
         """Settle what we fail on: what was appended stays, the rest is as unknown as if we died."""
         usage = Usage(quantities=(), model=self._model, notes=("abandoned",))
         abandoned = Measurement(state=RequestState.ABANDONED, usage=usage)
-        settlement = self._means.caller.settlement(self._call, relay.status, abandoned)
-        await self._means.settler.settle(settlement)
+        if self._call.id not in self._waits:
+            await self._hand_in(self._means.caller.settlement(self._call, relay.status, abandoned))
+
+    async def _hand_in(self, settlement: Settlement) -> None:
+        """Settle; LedgerUnavailableError where neither the ledger nor the spool could take it."""
+        try:
+            await self._means.settler.settle(settlement)
+        except LedgerUnavailableError:
+            self._waits.add(settlement.request_id)
+            raise
 
     async def _end(self, relay: SessionRelay[T], measurement: Measurement) -> None:
         """Say how it ended."""
         means = self._means
         means.fault("session_measured")
-        await means.settler.settle(means.caller.settlement(self._call, relay.status, measurement))
+        await self._hand_in(means.caller.settlement(self._call, relay.status, measurement))
         means.fault("session_settled")
 
     @property

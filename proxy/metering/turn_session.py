@@ -7,6 +7,7 @@ before the client has its last event.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 from proxy.core.ids import RequestIds, to_text
 from proxy.core.subscriptions import ApiKey
 from proxy.core.usage import Measurement, RequestState, Usage, abandoned_usage
-from proxy.errors import OverloadedError, ProxyError
+from proxy.errors import LedgerUnavailableError, OverloadedError, ProxyError
 from proxy.metering.call import Call
 from proxy.metering.finishing import Finisher
 from proxy.metering.outcome import Ended
@@ -103,8 +104,10 @@ class TurnSession(Session[TurnEnd]):
     async def give_up(self, relay: SessionRelay[TurnEnd]) -> None:
         """Settle all that is open as abandoned."""
         for call in list(self._calls.values()):
-            usage = abandoned_usage(call.model, call.body_bytes)
-            await self._settle(call, Measurement(state=RequestState.ABANDONED, usage=usage))
+            if call.id not in self._waits:
+                usage = abandoned_usage(call.model, call.body_bytes)
+                with suppress(LedgerUnavailableError):  # the others are to be tried, too
+                    await self._settle(call, Measurement(state=RequestState.ABANDONED, usage=usage))
         abandoned = Measurement(state=RequestState.ABANDONED, usage=_NOTHING)
         await self._settle_handshake(relay.status, abandoned)
 
@@ -185,17 +188,16 @@ class TurnSession(Session[TurnEnd]):
         means = self._means
         notes = (*measurement.usage.notes, f"on the socket {self._call.request_id}")
         noted = replace(measurement, usage=replace(measurement.usage, notes=notes))
-        await means.settler.settle(means.caller.settlement(call, status, noted))
+        await self._hand_in(means.caller.settlement(call, status, noted))
         self.count(measurement.usage)
         self._rules.note(call.model, measurement)
 
     async def _settle_handshake(self, status: int | None, measurement: Measurement | None) -> None:
-        if self._begun:
+        if self._begun or self._call.id in self._waits:
             return
         exact = Measurement(state=RequestState.EXACT, usage=_NOTHING)
         means = self._means
-        settlement = means.caller.settlement(self._call, status, measurement or exact)
-        await means.settler.settle(settlement)
+        await self._hand_in(means.caller.settlement(self._call, status, measurement or exact))
         self._begun = True
 
 

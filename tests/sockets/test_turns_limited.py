@@ -166,6 +166,38 @@ async def test_a_settlement_that_the_ledger_does_not_take_goes_to_the_spool(
     check(proxy, 1)
 
 
+async def test_what_neither_ledger_nor_spool_takes_is_settled_once_the_ledger_does(
+    upstream: SocketUpstream, start_proxy: StartProxy
+) -> None:
+    """An answer that has ended is exact, one that was cut with it is abandoned; none stays open."""
+    run, go = asyncio.Event(), asyncio.Event()
+
+    async def first_ends(socket: Socket) -> None:
+        turns = [await socket.hear() for _ in range(2)]
+        responses = [await begin_turn(socket, turn) for turn in turns]
+        run.set()
+        await go.wait()
+        await end_turn(socket, turns[0], responses[0])
+        await socket.hear()
+
+    upstream.script = first_ends
+    proxy = start_proxy(settle_timeout=0.5)
+    async with opened(proxy, proxy.key()) as socket:
+        for _ in range(2):
+            await create(socket)
+        await run.wait()
+        holder = await asyncio.to_thread(hold_ledger, proxy.database, 3)
+        proxy.database.with_name(proxy.database.name + ".spool").write_text("no folder")
+        go.set()
+        with pytest.raises(AssertionError):
+            await heard(socket)
+        await asyncio.to_thread(holder.wait)
+    holder.stdout.close()  # type: ignore[union-attr]
+    requests = await settled(proxy, 3)
+    assert sorted(request["state"] for request in requests) == ["abandoned", "exact", "exact"]
+    proxy.check_sums()
+
+
 @pytest.mark.parametrize("how", ["close frame", "reset"])
 @pytest.mark.parametrize("on_disconnect", ["drain", "cancel"])
 async def test_a_client_that_leaves_within_an_answer_pays_for_it(
