@@ -10,6 +10,7 @@ Older versions did not name the ledger: whose such a file is shows in whose requ
 """
 
 import asyncio
+import errno
 import logging
 import os
 import re
@@ -227,9 +228,10 @@ class Spool:
         folder = os.open(self._directory, os.O_RDONLY)
         try:
             os.fsync(folder)
-        except OSError:
-            os.close(descriptor)
-            raise
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # which is: no folder of this file system can be synced
+                os.close(descriptor)
+                raise
         finally:
             os.close(folder)
         self._descriptor = descriptor

@@ -1,6 +1,7 @@
 """The spool: what it keeps is booked once, however often and by whomever it is replayed."""
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -345,6 +346,21 @@ async def test_the_folder_s_entry_of_a_file_is_on_the_disk_before_its_lines(
         await spool.append(first)
     await spool.append(second)
     assert len(synced) == 2
+    spool.close()
+
+
+async def test_some_file_systems_sync_no_folder(
+    caller: Caller, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(_: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr("os.fsync", fsync)
+    spool = Spool(folder, 1, 7)
+    kept = settlement(caller.call(digest=b"x" * 32))
+    await spool.append(kept)
+    (file,) = folder.iterdir()
+    assert list(read_file(file)) == [kept]
     spool.close()
 
 
