@@ -23,6 +23,8 @@ _SITTINGS = 3
 """How often a group of rows is measured at most, for as long as it is above a limit."""
 _LAST_SITTING_BEGINS_S = 540.0
 """Into a run: it is to end within ten minutes."""
+_WAIT_FOR_CALM_S = 30.0
+"""For a moment in which the machine's neighbours leave the core alone, before each."""
 
 _AGAIN: dict[str, tuple[tuple[str, ...], Callable[[Bench], None]]] = {
     "requests": (
@@ -131,8 +133,9 @@ def _measure_again(bench: Bench, began_s: float) -> None:
     """Give what is above a limit another sitting, as far as there is time."""
     for _ in range(1, _SITTINGS):
         for name, (rows, measure) in _AGAIN.items():
-            in_time = time.monotonic() - began_s < _LAST_SITTING_BEGINS_S
-            if in_time and report.missed_rows(bench.figures) & set(rows):
+            time_left_s = _LAST_SITTING_BEGINS_S - (time.monotonic() - began_s)
+            if time_left_s > 0 and report.missed_rows(bench.figures) & set(rows):
+                bench.figures.pace.await_calm(min(time_left_s, _WAIT_FOR_CALM_S))
                 _measure(bench, f"{name}, again", measure)
                 bench.figures.sittings.append(name)
 
@@ -156,6 +159,7 @@ def _print_report(runs: list[Figures], directory: Path) -> None:
         f"{machine.describe(directory)}; {len(runs)} run(s), figures are medians.",
         f"Ledgers equal to the upstream's own count: {len(checked)} ({', '.join(checked)}).",
         f"Measured again, since it was above a limit: {', '.join(again) or 'nothing'}.",
+        *(run.pace.told() for run in runs if run.pace.samples_ms),
         *machine.left_out(),
     ]
     if problems := report.missed(runs):

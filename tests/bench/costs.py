@@ -108,6 +108,7 @@ def _costs(bench: Bench, row: str, subjects: Sequence[Subject], cost: Cost) -> d
             left_out = turn and subject.name not in turns
             if left_out or (turn > 1 and subject.name not in _JUDGED):
                 continue
+            bench.figures.pace.sample()
             try:
                 cost_us = cost(subject)
             except LoadFailedError as failure:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.bench import programs
 from tests.bench.bodies import stream_body
+from tests.bench.pace import Pace
 from tests.bench.processes import Stage, wait_until
 from tests.bench.programs import Installation, Subject
 from tests.bench.upstreams import ConstantUpstream, Counts, StreamUpstream, Upstream
@@ -26,6 +27,8 @@ class Figures:
     failures: list[str] = field(default_factory=list)
     sittings: list[str] = field(default_factory=list)
     """The groups that were measured again, once for each time."""
+    pace: Pace = field(default_factory=Pace)
+    """How fast the core under test was meanwhile."""
 
     def ratio(self, row: str, costs: dict[str, float]) -> None:
         """Keep costs in microseconds by program; the row's value is Weighbridge's over nginx's."""
