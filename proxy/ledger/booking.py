@@ -316,7 +316,7 @@ class Booking:
         """
         subscription_id, segment_id = place
         state = _PLAIN[settlement.measurement.state]
-        dimensions = Dimensions(
+        dimensions = (
             segment_id,
             settlement.model,
             settlement.model_requested,
@@ -329,24 +329,26 @@ class Booking:
         quarter = opened_at_us // QUARTER_US
         events, sums = entries.events, entries.quarters
         n = settlement.appended_from
-        metric, kind, quantity = _REQUESTS, state, 1
-        quantities = settlement.measurement.usage.quantities
-        for used in quantities if n else (None, *quantities):
-            by_type, priced_by = types, dimensions
-            if used is not None:
-                if used.model is not None or used.context_class is not None:
-                    priced_by = dimensions.priced_by(used.model, used.context_class)
-                    by_type = self._series.types(priced_by)
-                metric, kind, quantity = used.metric, used.type, used.quantity
-                if quantity > LARGEST_QUANTITY:
-                    msg = f"A quantity of {quantity} {metric} can't be right: it is not recorded."
-                    raise BadRequestError(msg)
-            elif state == _FAILED:
-                priced_by = dimensions.of_failures()
-                by_type = self._series.types(priced_by)
-            series_id = by_type.get((metric, kind))
+        if not n:
+            series_id = types.get((_REQUESTS, state)) if state != _FAILED else None
             if series_id is None:
-                series_id = self._series.intern(connection, priced_by, metric, kind)
+                own = Dimensions(*dimensions)
+                own = own.of_failures() if state == _FAILED else own
+                series_id = self._series.number(connection, own, _REQUESTS, state)
+            events.append((subscription_id, request_id, 0, series_id, opened_at_us, 1))
+            slot = series_id, quarter
+            sums[slot] = sums.get(slot, 0) + 1
+            n = 1
+        for used in settlement.measurement.usage.quantities:
+            metric, kind, quantity = used.metric, used.type, used.quantity
+            if quantity > LARGEST_QUANTITY:
+                msg = f"A quantity of {quantity} {metric} can't be right: it is not recorded."
+                raise BadRequestError(msg)
+            apart = used.model is not None or used.context_class is not None
+            series_id = None if apart else types.get((metric, kind))
+            if series_id is None:
+                own = Dimensions(*dimensions).priced_by(used.model, used.context_class)
+                series_id = self._series.number(connection, own, metric, kind)
             events.append((subscription_id, request_id, n, series_id, opened_at_us, quantity))
             slot = series_id, quarter
             sums[slot] = sums.get(slot, 0) + quantity

@@ -104,19 +104,22 @@ class Account:
         """Settle a request: put the truth in the place of what was held."""
         self.settled = True
         opened_at_us, amount, _, running = held
-        if self._room is _UNKNOWN:
-            self._look()
-        if self._room is None or opened_at_us < self._from_us:
+        left = self._room
+        if left is _UNKNOWN:
+            left = self._look()
+        if left is None or opened_at_us < self._from_us:
             self.flush()
             self.set(settle(self.state, self.owner.caps, held, cost, tokens))
             return
         self._cost = _add(self._cost, cost)
         if amount is not None:
             self._freed = _add(self._freed, amount)
-            self._overruns += cost > amount
+            if cost > amount:
+                self._overruns += 1
         # Counted even if it did not run here: something is to be flushed.
         self._ended += 1
-        self._took += not running
+        if not running:
+            self._took += 1
 
     @property
     def changed(self) -> bool:
@@ -140,18 +143,33 @@ class Account:
 
 
 class Together:
-    """The accounts of a request's owners, and what their limits look at."""
+    """The accounts of a request's owners, and what their limits look at.
 
-    __slots__ = ("accounts", "counts_tokens", "plan", "spends", "take", "tells")
+    ``spends``: money is limited. ``counts_money``: what is spent is counted, if only because it
+    was limited once; ``sums_kept`` are the keys whose usage has sums of its own.
+    """
+
+    __slots__ = (
+        "accounts", "book", "counts_money", "counts_tokens", "plan", "spends", "sums_kept", "take",
+        "tells",
+    )  # fmt: skip
 
     def __init__(self, accounts: tuple[Account, ...]) -> None:
         owners = [account.owner for account in accounts]
         self.accounts = accounts
         self.plan = owners[0].plan
         self.spends = any(owner.caps.spends for owner in owners)
+        self.counts_money = any(account.state.spends for account in accounts)
         self.counts_tokens = any(owner.caps.tokens_per_minute for owner in owners)
         self.tells = any(owner.tells for owner in owners)
-        self.take = accounts[0].take if len(accounts) == 1 else self._take
+        self.sums_kept = tuple(
+            account.owner.key_id
+            for account in accounts
+            if account.sums_kept and account.owner.key_id is not None
+        )
+        only = accounts[0] if len(accounts) == 1 else None
+        self.take = self._take if only is None else only.take
+        self.book = self._book if only is None else only.book
 
     def _take(self, amount: Decimal, at_us: int) -> bool:
         """Admit what fits all of them for sure; else nothing is taken."""
@@ -161,6 +179,11 @@ class Together:
                     taken.give_back(amount)
                 return False
         return True
+
+    def _book(self, held: Held, cost: Decimal, tokens: int) -> None:
+        """Settle a request with all of them; those that count no money are told of none."""
+        for account in self.accounts:
+            account.book(held, cost if account.state.spends else ZERO, tokens)
 
 
 class Accounts:

@@ -4,9 +4,8 @@ import sqlite3
 from bisect import bisect_right
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import NamedTuple
 
-from proxy.core.money import exact, ratio
+from proxy.core.money import ZERO, exact, ratio
 from proxy.core.rating import rate
 from proxy.core.times import from_us, to_us
 from proxy.ledger.late import series_sum
@@ -22,29 +21,22 @@ _SERIES = (
 )
 
 
-class UnitPrice(NamedTuple):
-    """The price of one unit (None: it has none); ``pooled``: it depends on the whole pool."""
-
-    price: Decimal | None
-    pooled: bool
-
-
-_NONE = UnitPrice(None, pooled=False)
-
-
 class SeriesPrices:
-    """Unit prices by series, as rating finds them in the book in force."""
+    """Unit prices by series, as rating finds them in the book in force.
+
+    What has no price costs nothing: zero. None: it depends on all that its pool has used.
+    """
 
     def __init__(self, book: LedgerBook) -> None:
         self._book = book
         self._dates: list[int] = []
-        self._known: list[dict[int, UnitPrice]] = []
+        self._known: list[dict[int, Decimal | None]] = []
 
     def forget(self) -> None:
         """Forget every price: the book may be another one."""
         self._known.clear()
 
-    def known(self, at_us: int) -> dict[int, UnitPrice]:
+    def known(self, at_us: int) -> dict[int, Decimal | None]:
         """Return what units cost at a moment, by series, as far as that is known.
 
         There is one for each time between two dates of the book. To look there first saves a
@@ -56,20 +48,23 @@ class SeriesPrices:
             self._known = [{} for _ in range(len(boundaries) + 1)]
         return self._known[bisect_right(self._dates, at_us)]
 
-    def find(self, connection: sqlite3.Connection, series_id: int, at_us: int) -> UnitPrice:
-        """Find out what a unit of a series costs at a moment."""
+    def find(self, connection: sqlite3.Connection, series_id: int, at_us: int) -> Decimal | None:
+        """Find out what a unit of a series costs at a moment, where that is not known."""
+        known = self.known(at_us)
+        if series_id in known:
+            return known[series_id]
         if sum(map(len, self._known)) >= _REMEMBERED:
             self.forget()
         price = self.known(at_us)[series_id] = self._find(connection, series_id, at_us)
         return price
 
-    def _find(self, connection: sqlite3.Connection, series_id: int, at_us: int) -> UnitPrice:
+    def _find(self, connection: sqlite3.Connection, series_id: int, at_us: int) -> Decimal | None:
         row = connection.execute(_SERIES, (series_id,)).fetchone()
         lines = rate(self._book.book, [series_sum(0, row)], [from_us(at_us)])
         price = lines[0].price if lines else None
         if price is None:
-            return _NONE
+            return ZERO
         if price.pooled or price.price is None:
-            return UnitPrice(None, pooled=True)
+            return None
         with exact():
-            return UnitPrice(ratio(price.price, price.package_size), pooled=False)
+            return ratio(price.price, price.package_size)

@@ -33,6 +33,8 @@ from proxy.ledger.slots import QUARTER_US
 _ROWS = "SELECT id, state, reserved, reserved_tokens, subscription_id IS NOT NULL FROM requests"
 _REMEMBERED = 100_000
 _fma = EXACT.fma
+_DEFERRED = RequestState.DEFERRED
+"""Members of enumerations are slow to look up."""
 
 EventRow = tuple[int, int, int, int, int, int]
 """subscription, request, n, series, time in µs, quantity"""
@@ -129,13 +131,13 @@ class Limiting:
         concerned: list[tuple[LimitedOwner, ...]] = []
         latest: dict[tuple[LimitedOwner, ...], int] = {}
         for call in calls:
-            key, at_us = call.key, call.opened_at_us
+            key = call.key
             owners: tuple[LimitedOwner, ...] = ()
             if key is not None:
                 owners = self._owners.of(connection, key.id, key.subscription_id)
             concerned.append(owners)
-            if owners and at_us > latest.get(owners, -1):
-                latest[owners] = at_us
+            if owners and call.opened_at_us > latest.get(owners, -1):
+                latest[owners] = call.opened_at_us
         self._accounts.mark()
         if latest:
             self._now_us = self._clock()
@@ -278,28 +280,25 @@ class Limiting:
             held = self._take_held(settlement)
         if held is None:
             return
-        accounts = self._accounts.of(owners).accounts
-        if settlement.measurement.state is RequestState.DEFERRED:
-            for account in accounts:
+        together = self._accounts.of(owners)
+        measurement = settlement.measurement
+        if measurement.state is _DEFERRED:
+            for account in together.accounts:
                 account.flush()
                 account.settled = True
                 account.set(limits.defer(account.state) if held.running else account.state)
             return
-        cost: Decimal | None = None
-        pooled = False
-        for account in accounts:
-            spends = bool(account.state.spends)
-            if spends and cost is None:
-                cost, pooled = self._cost(connection, events)
-            limited = account.owner.caps.tokens_per_minute
-            tokens = settlement.measurement.usage.tokens if limited else 0
-            account.book(held, cost if spends and cost is not None else ZERO, tokens)
-            account.pooled = account.pooled or (pooled and spends)
-            key_id = account.owner.key_id
-            if account.sums_kept and key_id is not None:
-                for _, _, _, series_id, at_us, quantity in events:
-                    slot = key_id, series_id, at_us // QUARTER_US
-                    of_keys[slot] = of_keys.get(slot, 0) + quantity
+        cost = ZERO
+        if together.counts_money:
+            cost, pooled = self._cost(connection, events)
+            if pooled:
+                for account in together.accounts:
+                    account.pooled = account.pooled or bool(account.state.spends)
+        together.book(held, cost, measurement.usage.tokens if together.counts_tokens else 0)
+        for key_id in together.sums_kept:
+            for _, _, _, series_id, at_us, quantity in events:
+                slot = key_id, series_id, at_us // QUARTER_US
+                of_keys[slot] = of_keys.get(slot, 0) + quantity
 
     def _take_held(self, settlement: Settlement) -> Held | None:
         """Return what is held for a request: as remembered since its opening, else as its row says.
@@ -325,16 +324,14 @@ class Limiting:
         if not events:
             return cost, pooled
         moment_us = events[0][4]
-        known = self._prices.known(moment_us)
-        for _, _, _, series_id, _, quantity in events:
-            unit = known.get(series_id)
-            if unit is None:
-                unit = self._prices.find(connection, series_id, moment_us)
-            price, is_pooled = unit
-            if price is not None:
-                cost = _fma(price, quantity, cost)
-            elif is_pooled:
-                pooled = True
+        known = self._prices.known(moment_us).get
+        for event in events:
+            price = known(event[3])
+            if price is None:
+                price = self._prices.find(connection, event[3], moment_us)
+                pooled = pooled or price is None
+            if price:
+                cost = _fma(price, event[5], cost)
         return cost, pooled
 
 

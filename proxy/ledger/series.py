@@ -60,12 +60,15 @@ class SeriesNumbers:
 
     def __init__(self, book: LedgerBook) -> None:
         self._book = book
-        self._known: dict[Dimensions, Types] = {}
+        self._known: dict[tuple[int, str, str, str, str, str], Types] = {}
         self._count = 0
         self._folded = False
 
-    def types(self, dimensions: Dimensions) -> Types:
-        """Return the series known for the dimensions; fill it by :meth:`intern`."""
+    def types(self, dimensions: tuple[int, str, str, str, str, str]) -> Types:
+        """Return the series known for :class:`Dimensions`; :meth:`number` fills it.
+
+        They may come as a plain tuple: to name them takes longer than to look them up.
+        """
         types = self._known.get(dimensions)
         if types is None:
             if self._count > _REMEMBERED:
@@ -75,6 +78,13 @@ class SeriesNumbers:
                 self._known[dimensions] = types
                 self._count += 1
         return types
+
+    def number(
+        self, connection: sqlite3.Connection, dimensions: Dimensions, metric: str, kind: str
+    ) -> int:
+        """Return the series' number, as it is known or as the ledger has it."""
+        known = self.types(dimensions).get((metric, kind))
+        return self.intern(connection, dimensions, metric, kind) if known is None else known
 
     def forget(self) -> None:
         """Forget every number."""

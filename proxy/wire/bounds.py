@@ -113,15 +113,18 @@ def read_bounds(
         seen = None
     prompts = _prompts(body, quoted, facts) if (quoted := _PROMPTS.get(endpoint.name)) else _ONE
     words = _DECISIVE if seen is None else _words(seen)
-    media = not text or not words.isdisjoint(_MEDIA)
-    tools = text and not quoted and not words.isdisjoint(_TOOLS)
-    hosted = tools and (seen is None or any(word in seen for word in _HOSTED))
-    referenced = media or not words.isdisjoint(_REFERENCES)
+    media = referenced = not text
+    long_cache = False
+    calls: int | None = 0
+    if words:
+        media = media or not words.isdisjoint(_MEDIA)
+        referenced = media or not words.isdisjoint(_REFERENCES)
+        long_cache = not words.isdisjoint(_LONG_CACHE)
+        if text and not quoted and not words.isdisjoint(_TOOLS):
+            calls = _tool_calls(seen)
     if length > LOOKED_AT_BYTES and prompts.plain:
         referenced = False  # so many texts: they are no more than their length
     outputs = _outputs(endpoint, facts, prompts.number)
-    long_cache = not words.isdisjoint(_LONG_CACHE)
-    calls = _tool_calls(seen) if hosted else 0
     tier = facts.service_tier
     limit, free = _limit(endpoint, facts), False
     measures = _NO_MEASURES if text else _measures(endpoint, facts, length, shape)
@@ -204,8 +207,13 @@ def _count(value: Any) -> int | None:
 
 
 def _tool_calls(body: bytes | None) -> int | None:
+    """Return how often the upstream may run tools; None: it may, as often as it likes."""
+    if body is None:
+        return None
+    if not any(word in body for word in _HOSTED):
+        return 0
     try:
-        return None if body is None else _count(_tools.decode(body).max_tool_calls)
+        return _count(_tools.decode(body).max_tool_calls)
     except _UNREADABLE:
         return None
 

@@ -98,6 +98,23 @@ async def test_a_budget_is_reserved_booked_and_released(
     assert_sums_equal_events(path)
 
 
+async def test_only_who_counts_money_has_reservations_exceeded(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    """The subscription has a budget, its key a limit of requests alone."""
+    await adopt(ledger)
+    await make_key(ledger)
+    await ledger.set_limits({"spend_total": Decimal(5)}, subscription="acme")
+    made = await limited_key(ledger)
+    await ledger.set_limits({"requests_per_minute": 60}, key=str(made.id))
+    call = bounded(caller, await limited_key(ledger))
+    assert isinstance(await ledger.open(call), Admission)
+    await ledger.settle(settlement(call, usage(input=30, output=20)))
+    assert spent(path, Window.TOTAL) == (Decimal("0.70"), 0)
+    states = [kept(path)[owner].state for owner in (2, 2 * made.id + 1)]
+    assert [(state.overruns, state.running) for state in states] == [(1, 0), (0, 0)]
+
+
 async def test_a_settlement_counts_once(ledger: SqliteLedger, caller: Caller, path: Path) -> None:
     await adopt(ledger)
     await make_key(ledger)

@@ -272,4 +272,4 @@ async def test_names_remembered_are_bounded(
         await end(ledger, failed, call)
     known = ledger._booking._series._known
     assert len(known) <= 21
-    assert all(len(dimensions.model) < 200 for dimensions in known)
+    assert all(len(model) < 200 for _, model, *_ in known)
