@@ -150,14 +150,14 @@ class Together:
     """
 
     __slots__ = (
-        "accounts", "book", "counts_money", "counts_tokens", "plan", "spends", "sums_kept", "take",
-        "tells",
+        "accounts", "book", "counts_money", "counts_tokens", "plan_at", "spends", "sums_kept",
+        "take", "tells",
     )  # fmt: skip
 
     def __init__(self, accounts: tuple[Account, ...]) -> None:
         owners = [account.owner for account in accounts]
         self.accounts = accounts
-        self.plan = owners[0].plan
+        self.plan_at = owners[0].plan_at
         self.spends = any(owner.caps.spends for owner in owners)
         self.counts_money = any(account.state.spends for account in accounts)
         self.counts_tokens = any(owner.caps.tokens_per_minute for owner in owners)

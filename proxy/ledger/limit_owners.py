@@ -26,12 +26,12 @@ _REMEMBERED = 20_000
 _FIELDS = tuple(field.name for field in fields(Limits))
 
 _SUBSCRIPTION = (
-    "SELECT s.external_id, s.started_at_us, c.timezone, (SELECT plan FROM segments AS g"
-    " WHERE g.subscription_id = s.id ORDER BY g.starts_at_us DESC LIMIT 1),"
-    " l.overrides, EXISTS (SELECT 1 FROM limit_states WHERE owner = 2 * s.id)"
+    "SELECT s.external_id, s.started_at_us, c.timezone, l.overrides,"
+    " EXISTS (SELECT 1 FROM limit_states WHERE owner = 2 * s.id)"
     " FROM subscriptions AS s JOIN customers AS c ON c.id = s.customer_id"
     " LEFT JOIN limits AS l ON l.owner = 2 * s.id WHERE s.id = ?"
 )
+_PLANS = "SELECT starts_at_us, plan FROM segments WHERE subscription_id = ? ORDER BY 1 DESC"
 _KEY = (
     "SELECT k.prefix, l.overrides, EXISTS (SELECT 1 FROM limit_states WHERE owner = 2 * k.id + 1)"
     " FROM api_keys AS k LEFT JOIN limits AS l ON l.owner = 2 * k.id + 1 WHERE k.id = ?"
@@ -47,7 +47,8 @@ def owner_number(*, subscription_id: int = 0, key_id: int | None = None) -> int:
 class LimitedOwner:
     """A subscription (``key_id`` None) or key, its limits, and what its windows depend on.
 
-    ``basis`` changes when what was spent must be reckoned anew.
+    ``basis`` changes when what was spent must be reckoned anew. ``plans`` are those that it was
+    ever on, newest first, each with its beginning.
     """
 
     number: int
@@ -56,11 +57,19 @@ class LimitedOwner:
     whose: str
     caps: Caps
     plan: str
+    plans: tuple[tuple[int, str], ...]
     timezone: str
     anchor: datetime | None
     basis: str
     tells: bool
     """Whether its clients are told anything in headers."""
+
+    def plan_at(self, at_us: int) -> str:
+        """Return the plan by whose prices is billed what was accepted at a moment."""
+        for since_us, plan in self.plans:
+            if since_us <= at_us:
+                return plan
+        return self.plans[-1][1]
 
 
 class LedgerBook:
@@ -138,13 +147,16 @@ def read_owners(
     """Read a key (its id, or None) and a subscription; leave out who has no limit and no state.
 
     They are limited by the plan that was last put in force, not by that of any moment: what is
-    remembered of them decides upon requests from before a change of plan and after it.
+    remembered of them decides upon requests from before a change of plan and after it. What those
+    reserve goes by the plan of their own moment, as what they cost does.
     """
     key_id, subscription_id = ids
     row = connection.execute(_SUBSCRIPTION, (subscription_id,)).fetchone()
     if row is None:
         return ()
-    external_id, started_at_us, timezone, plan_code, overrides, stands = row
+    external_id, started_at_us, timezone, overrides, stands = row
+    plans = tuple(connection.execute(_PLANS, (subscription_id,)).fetchall())
+    _, plan_code = plans[0]
     plan = book.book.plan(plan_code)
     anchor = from_us(started_at_us) if plan.billing_time is BillingTime.ANNIVERSARY else None
 
@@ -156,6 +168,7 @@ def read_owners(
             whose=whose,
             caps=Caps.of(limits),
             plan=plan_code,
+            plans=plans,
             tells=bool(
                 limits.requests_per_minute or limits.tokens_per_minute or limits.soft_thresholds
             ),

@@ -162,9 +162,11 @@ class Limiting:
         at_us = call.opened_at_us
         together = self._accounts.of(owners)
         if together.spends:
-            amount = self._book.reserver.reserve(together.plan, bounds, at_us)
+            # Not the last plan: a slow body may have come before it, and costs by the one before.
+            plan = together.plan_at(at_us)
+            amount = self._book.reserver.reserve(plan, bounds, at_us)
             if amount is None:
-                return self._unpriced(call, bounds, together.plan)
+                return self._unpriced(call, bounds, plan)
         tokens = expected_tokens(bounds) if together.counts_tokens else 0
         if amount is None or not together.take(amount, at_us):
             need = Need(amount or ZERO, tokens)

@@ -24,6 +24,12 @@ spend_per_period = 50
 billing_time = "anniversary"
 limits.spend_per_period = 50
 """
+DEAR = """
+[plans.dear]
+markup = 3
+[plans.day.limits]
+spend_per_day = 2
+"""
 LARGE = """
 [plans.large.limits]
 spend_per_day = 50
@@ -148,4 +154,26 @@ async def test_what_runs_over_a_change_of_billing_time_is_no_difference(
     assert differences(path) == []
     for each in (call, after):
         assert await ledger.settle(settlement(each, usage(input=10)))
+    assert differences(path) == all_differences(path) == []
+
+
+async def test_what_came_before_a_change_of_plan_reserves_what_it_costs(
+    ledger: SqliteLedger, caller: Caller, clock: Clock, path: Path
+) -> None:
+    """A body that comes slowly: it is admitted after the change, and priced as before it."""
+    await adopt(ledger, BOOK + DEAR)
+    await ledger.make_customer("acme")
+    await ledger.make_subscription("acme", customer="acme", plan="dear", started_at=START)
+    await make_key(ledger)
+    calls = [bounded(caller, await limited_key(ledger)) for _ in range(4)]
+    clock.us += HOUR_US
+    await ledger.change_plan("acme", plan="day")
+    key = await limited_key(ledger)
+    for call in calls:
+        call.key = key
+    admitted = [call for call in calls if await ledger.open(call) == ADMITTED]
+    for call in admitted:
+        assert await ledger.settle(settlement(call, usage(input=10, output=20)))
+    assert spent(path, Window.DAY) == (Decimal("1.50"), 0)
+    assert kept(path)[2].state.overruns == 0
     assert differences(path) == all_differences(path) == []
