@@ -190,8 +190,9 @@ def change_plan(
     """End the running segment now and start the next on another plan."""
     _check_name("plan", plan)
     before = _found(read_subscription(connection, external_id, now_us), "subscription", external_id)
-    if before.plan != plan:
-        last = read_segments(connection, before.id)[-1]
+    last = read_segments(connection, before.id)[-1]
+    # Where the clock was set back, a change may lie ahead: it would end this one, untold.
+    if before.plan != plan or last.plan != plan:
         if to_us(last.starts_at) >= now_us:
             msg = f"Subscription {external_id!r} changes its plan at {last.starts_at}: wait for it."
             raise ConflictError(msg)

@@ -7,7 +7,7 @@ import pytest
 
 from proxy.core.subscriptions import ApiKey
 from proxy.core.usage import RequestState
-from proxy.errors import LedgerUnavailableError, SettingsError
+from proxy.errors import ConflictError, LedgerUnavailableError, SettingsError
 from proxy.ledger import series
 from proxy.ledger.booking import Booking
 from proxy.ledger.connection import connect
@@ -176,6 +176,16 @@ async def test_series_and_owners_remembered_are_bounded(
         assert await ledger.settle(settlement(strange))
     assert set(states(path).values()) == {"exact"}
     assert_sums_equal_events(path)
+
+
+async def test_a_change_of_plan_that_lies_ahead_is_told(ledger: SqliteLedger, clock: Clock) -> None:
+    """By a clock that was set back: what is asked for holds now, but not for long."""
+    await make_key(ledger)
+    clock.us = START_US + 3_600_000_000
+    await ledger.change_plan("acme", plan="pro")
+    clock.us = START_US + 1_800_000_000
+    with pytest.raises(ConflictError, match="changes its plan at"):
+        await ledger.change_plan("acme", plan="default")
 
 
 async def test_a_plan_change_ends_a_segment_and_starts_the_next(
