@@ -1,5 +1,6 @@
 """``/v1``: who calls, what of the call metering must know, and where it goes."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -100,7 +101,7 @@ class Gateway:
         """Serve one request under ``/v1``, and log it."""
         opened_at_us = self._clock_us()
         request_id = self._ids.make(opened_at_us // 1000)
-        noted = _Noted(text_id=to_text(request_id))
+        noted = _Noted(text_id=to_text(request_id), began_s=time.monotonic())
         try:
             self._open.enter()
             await self._serve(exchange, request_id, opened_at_us, noted)
@@ -309,6 +310,8 @@ class Gateway:
     def _record(self, exchange: Exchange, opened_at_us: int, noted: "_Noted") -> None:
         assert self._log is not None  # noqa: S101 - the caller has looked
         measurement = noted.measurement
+        # Not by the clock: it may be set back meanwhile.
+        took_s = time.monotonic() - noted.began_s
         self._log.record(
             LogLine(
                 time=datetime.fromtimestamp(opened_at_us / 1_000_000, UTC),
@@ -321,7 +324,7 @@ class Gateway:
                 status=exchange.status,
                 state="" if measurement is None else measurement.state,
                 tokens=0 if measurement is None else measurement.usage.tokens,
-                ms=(self._clock_us() - opened_at_us) // 100 / 10,
+                ms=took_s * 10_000 // 1 / 10,
             )
         )
 
@@ -330,6 +333,7 @@ class _Noted(msgspec.Struct, kw_only=True):
     """What the log will say of a request, as far as it got."""
 
     text_id: str
+    began_s: float
     key: ApiKey | None = None
     owner: int | bytes | None = None
     stranger: Stranger | None = None
