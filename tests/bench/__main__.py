@@ -135,7 +135,7 @@ def _measure_again(bench: Bench, began_s: float) -> None:
         for name, (rows, measure) in _AGAIN.items():
             time_left_s = _LAST_SITTING_BEGINS_S - (time.monotonic() - began_s)
             if time_left_s > 0 and report.missed_rows(bench.figures) & set(rows):
-                bench.figures.pace.await_calm(min(time_left_s, _WAIT_FOR_CALM_S))
+                bench.figures.pace.wait_for_calm(min(time_left_s, _WAIT_FOR_CALM_S))
                 _measure(bench, f"{name}, again", measure)
                 bench.figures.sittings.append(name)
 

@@ -1,7 +1,8 @@
 """The rows of CPU: of a request (work A), of a streamed chunk (work B), and over TLS.
 
-nginx and Weighbridge take turns, a few seconds each, and the least of a program's turns is its
-cost: what else the machine does comes and goes, and only ever adds. What is above its limit is
+nginx and Weighbridge take turns, a few seconds each at most, and the least of a program's turns is
+its cost: what else the machine does comes and goes, and only ever adds. A turn waits a while for a
+moment in which it does not (:mod:`tests.bench.pace`). What is above its limit is
 measured again at the end of a run; the calmer sitting counts, whole, since only what was measured
 side by side can be compared. All turns are printed. Rows that are not judged, and
 programs that are only compared with, get one turn; over TLS, where there is one upstream, first
@@ -24,13 +25,15 @@ from tests.bench.upstreams import (
     start_tls_upstreams,
 )
 
-_TURN_S = 2.0
+_TURN_S = 1.0
 _ROUNDS = 2
 """How long a program's turn takes: seconds of requests, rounds of streams."""
+_WAIT_FOR_CALM_S = 2.0
 _STREAMS = 200
 _STREAMS_OF_THE_SLOW = 10
 _JUDGED = frozenset({"nginx", "Weighbridge"})
-_JUDGED_ROWS = frozenset({"request_32", "chunk_hidden"})
+_TURNS_OF_JUDGED = {"request_32": 2, "chunk_hidden": 1}
+"""How many there are for each that is asked for: short ones fit between what disturbs them."""
 _SLOW = frozenset({"LiteLLM"})
 """Whose core would be full with 200 streams: figures of a program that can't keep up are none."""
 
@@ -103,11 +106,14 @@ def _measure_row(bench: Bench, row: str, subjects: Sequence[Subject], cost: Cost
 def _costs(bench: Bench, row: str, subjects: Sequence[Subject], cost: Cost) -> dict[str, float]:
     """Return each one's least cost; who is only compared with, and fails, is left out."""
     turns: dict[str, list[float]] = {}
-    for turn in range(1 + (bench.turns if row in _JUDGED_ROWS else 1)):
+    last = bench.turns * _TURNS_OF_JUDGED[row] if row in _TURNS_OF_JUDGED else 1
+    for turn in range(1 + last):
         for subject in subjects:
             left_out = turn and subject.name not in turns
             if left_out or (turn > 1 and subject.name not in _JUDGED):
                 continue
+            if turn and last > 1:
+                bench.figures.pace.wait_for_calm(_WAIT_FOR_CALM_S)
             bench.figures.pace.sample()
             try:
                 cost_us = cost(subject)

@@ -135,6 +135,7 @@ def _in_turns(
     with bench.weighbridge(upstream) as ours:
         for _ in range(count):
             for subject in (Subject(name="direct", port=others.port), *bare, ours):
+                bench.figures.pace.sample()
                 turns.setdefault(subject.name, []).append(measured(subject))
     stop(bare)
     return turns

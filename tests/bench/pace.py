@@ -5,6 +5,7 @@ waits for memory or the kernel, as nginx does: so the ratios follow the neighbou
 CPU tells; a loop that always does the same does.
 """
 
+import math
 import os
 import time
 from dataclasses import dataclass, field
@@ -21,27 +22,22 @@ _REST_S = 0.2
 
 @dataclass(slots=True)
 class Pace:
-    """What the loop took, each time that it was run, in milliseconds of CPU."""
+    """What the loop took before each turn, in milliseconds of CPU."""
 
     samples_ms: list[float] = field(default_factory=list)
 
-    def sample(self) -> float:
-        """Run the loop once; what it took."""
-        before = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {CORE_UNDER_TEST})
-        try:
-            took_ms = _loop_ms()
-        finally:
-            os.sched_setaffinity(0, before)
-        self.samples_ms.append(took_ms)
-        return took_ms
+    def sample(self) -> None:
+        """Run the loop once, and keep what it took."""
+        self.samples_ms.append(_loop_ms())
 
-    def await_calm(self, seconds: float) -> None:
-        """Wait until the loop is about as fast as it has ever been here, or for so long."""
+    def wait_for_calm(self, seconds: float) -> None:
+        """Wait until the loop is about as fast as it has been in this run, or for so long.
+
+        What it takes meanwhile is not kept: nothing is measured beside it.
+        """
+        fastest_ms = min(self.samples_ms, default=math.inf)
         give_up_s = time.monotonic() + seconds
-        while time.monotonic() < give_up_s:
-            if self.sample() <= _CALM * min(self.samples_ms):
-                return
+        while time.monotonic() < give_up_s and _loop_ms() > _CALM * fastest_ms:
             time.sleep(_REST_S)
 
     def told(self) -> str:
@@ -55,7 +51,12 @@ class Pace:
 
 
 def _loop_ms() -> float:
-    began_s, total = time.thread_time(), 0
-    for number in range(_STEPS):
-        total += number * number % 7
-    return (time.thread_time() - began_s) * 1000
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {CORE_UNDER_TEST})
+    try:
+        began_s, total = time.thread_time(), 0
+        for number in range(_STEPS):
+            total += number * number % 7
+        return (time.thread_time() - began_s) * 1000
+    finally:
+        os.sched_setaffinity(0, allowed)
