@@ -19,7 +19,8 @@ What is written:
 ``settlements``   the settlement of a request that is at hand;
 ``statements``    the statements of the hot path;
 ``identities``    whose request it is;
-``series``        the dimensions of a sum, interned; ``slots``: the times that sums are kept by;
+``series``        the dimensions of a sum, interned; ``sums``: their sums, and ``slots``: the times
+                  that these are kept by;
 ``late``          what comes for closed periods;
 ``changes``       the changes that operators make;
 ``closings``      the closing of periods;

@@ -9,6 +9,9 @@ import sqlite3
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
+
+from proxy.core.usage import Measurement, RequestState, Usage
 from proxy.ledger.limit_owners import LimitedOwner
 from proxy.ledger.limiting import Limiting
 from proxy.ledger.port import Settlement
@@ -18,6 +21,7 @@ _CLAIM = (
     "UPDATE requests SET key_id = ?, subscription_id = ?, segment_id = ?"
     " WHERE id = ? AND subscription_id IS NULL"
 )
+_ENDED = "SELECT state FROM requests WHERE id = ? AND subscription_id IS NULL AND state <> 'open'"
 
 
 class Claim(NamedTuple):
@@ -26,6 +30,19 @@ class Claim(NamedTuple):
     part: Settlement
     place: tuple[int | None, int | None, int | None]
     owners: tuple[LimitedOwner, ...]
+
+
+def ended_as_nobodys(connection: sqlite3.Connection, part: Settlement) -> Settlement | None:
+    """Return the end of a request that was nobody's then, and is somebody's by this append.
+
+    It was abandoned, say, while the append waited in the spool. Of itself it is counted now: what
+    it was taken to have used, as nobody's, is not.
+    """
+    row = connection.execute(_ENDED, (part.request_id,)).fetchone()
+    if row is None:
+        return None
+    measurement = Measurement(state=RequestState(row[0]), usage=Usage(quantities=()))
+    return msgspec.structs.replace(part, appended_from=0, measurement=measurement)
 
 
 def claim(connection: sqlite3.Connection, claims: Iterable[Claim], limiting: Limiting) -> bool:
@@ -39,5 +56,5 @@ def claim(connection: sqlite3.Connection, claims: Iterable[Claim], limiting: Lim
         if part.key is not None or place[1] is None:
             continue
         if connection.execute(_CLAIM, (*place, part.request_id)).rowcount:
-            limiting.count_in(owners)
+            limiting.count_in(part.request_id, owners)
     return True

@@ -11,13 +11,13 @@ from proxy.errors import BadRequestError
 from proxy.ledger import appending, statements
 from proxy.ledger.deferred import register
 from proxy.ledger.identities import Identities, Owner
-from proxy.ledger.late import note_late
 from proxy.ledger.limit_owners import LedgerBook, LimitedOwner
 from proxy.ledger.limiting import Booked, EventRow, Limiting
 from proxy.ledger.port import ADMITTED, Admission, OpenCall, Refusal, Settlement
 from proxy.ledger.rows import read_sequence
 from proxy.ledger.series import Dimensions, SeriesNumbers
-from proxy.ledger.slots import QUARTER_US, QUARTERS_A_DAY
+from proxy.ledger.slots import QUARTER_US
+from proxy.ledger.sums import add_to_sums
 
 RAW_USAGE_BYTES = 4096
 LARGEST_QUANTITY = 1 << 53
@@ -26,6 +26,7 @@ _REMEMBERED = 20_000
 _OK = frozenset({101, *range(200, 300)})
 _PLAIN = {state: str(state.value) for state in RequestState}
 """sqlite3 binds plain strings by a short way, and asks around for adapters of any subclass."""
+_DEFERRED = RequestState.DEFERRED
 _FAILED = _PLAIN[RequestState.FAILED]
 _REQUESTS = str(Metric.REQUESTS.value)
 _NOTHING = (None, None)
@@ -197,7 +198,7 @@ class Booking:
                 raise UnexpectedRowsError
         if statements.INSERT_EVENTS.run(connection, entries.events) != len(entries.events):
             raise UnexpectedRowsError
-        _add(connection, entries.quarters)
+        add_to_sums(connection, entries.quarters)
         if entries.limited:
             self._limiting.book(connection, entries.limited, entries.events)
 
@@ -220,7 +221,7 @@ class Booking:
         for event in new:
             slot = event[3], event[4] // QUARTER_US
             sums[slot] = sums.get(slot, 0) + event[5]
-        _add(connection, sums)
+        add_to_sums(connection, sums)
         if entries.limited:
             self._limiting.book(connection, entries.limited, new)
         return True
@@ -293,14 +294,16 @@ class Booking:
                 entries.limited.append((settlement, owners, len(entries.events)))
         if settlement.appended_from:
             entries.appends.append(appending.Claim(settlement, place, owners))
+            if settlement.key is None and subscription_id is not None and segment_id is not None:
+                ended = appending.ended_as_nobodys(connection, settlement)
+                if ended is not None:
+                    self._enter_events(connection, ended, (subscription_id, segment_id), entries)
         else:
             as_opened = self._limiting.remembers(settlement.request_id)
             entries.requests.append(_settled(settlement, state, place, as_opened=as_opened))
-        if (
-            subscription_id is not None
-            and segment_id is not None
-            and state is not RequestState.DEFERRED
-        ):
+        if state is _DEFERRED:
+            entries.deferring = True
+        elif subscription_id is not None and segment_id is not None:
             self._enter_events(connection, settlement, (subscription_id, segment_id), entries)
 
     def _enter_events(
@@ -330,11 +333,12 @@ class Booking:
         events, sums = entries.events, entries.quarters
         n = settlement.appended_from
         if not n:
-            series_id = types.get((_REQUESTS, state)) if state != _FAILED else None
+            series_id = None if state == _FAILED else types.get((_REQUESTS, state))
             if series_id is None:
-                own = Dimensions(*dimensions)
-                own = own.of_failures() if state == _FAILED else own
-                series_id = self._series.number(connection, own, _REQUESTS, state)
+                priced_by = Dimensions(*dimensions)
+                if state == _FAILED:
+                    priced_by = priced_by.of_failures()
+                series_id = self._series.number(connection, priced_by, _REQUESTS, state)
             events.append((subscription_id, request_id, 0, series_id, opened_at_us, 1))
             slot = series_id, quarter
             sums[slot] = sums.get(slot, 0) + 1
@@ -347,8 +351,8 @@ class Booking:
             apart = used.model is not None or used.context_class is not None
             series_id = None if apart else types.get((metric, kind))
             if series_id is None:
-                own = Dimensions(*dimensions).priced_by(used.model, used.context_class)
-                series_id = self._series.number(connection, own, metric, kind)
+                priced_by = Dimensions(*dimensions).priced_by(used.model, used.context_class)
+                series_id = self._series.number(connection, priced_by, metric, kind)
             events.append((subscription_id, request_id, n, series_id, opened_at_us, quantity))
             slot = series_id, quarter
             sums[slot] = sums.get(slot, 0) + quantity
@@ -374,7 +378,7 @@ def _settled(
     return (
         settlement.request_id,
         _PLAIN[state],
-        None if state is RequestState.DEFERRED else settlement.settled_at_us,
+        None if state is _DEFERRED else settlement.settled_at_us,
         settlement.model,
         settlement.upstream_status,
         settlement.service_tier,
@@ -385,16 +389,3 @@ def _settled(
         *place,
         1 if as_opened else 0,
     )
-
-
-def _add(connection: sqlite3.Connection, quarters: dict[tuple[int, int], int]) -> None:
-    """Add to the sums of the quarters and of their days."""
-    if not quarters:
-        return
-    note_late(connection, quarters)
-    days: dict[tuple[int, int], int] = {}
-    for (series_id, quarter), quantity in quarters.items():
-        slot = series_id, quarter // QUARTERS_A_DAY
-        days[slot] = days.get(slot, 0) + quantity
-    statements.ADD_TO_QUARTERS.run(connection, [(*at, sum_) for at, sum_ in quarters.items()])
-    statements.ADD_TO_DAYS.run(connection, [(*at, sum_) for at, sum_ in days.items()])

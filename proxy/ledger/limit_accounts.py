@@ -145,20 +145,20 @@ class Account:
 class Together:
     """The accounts of a request's owners, and what their limits look at.
 
-    ``spends``: money is limited. ``counts_money``: what is spent is counted, if only because it
-    was limited once; ``sums_kept`` are the keys whose usage has sums of its own.
+    ``limits_money``: there is a budget. ``counts_money``: what is spent is counted, if only
+    because there was one; ``sums_kept`` are the keys whose usage has sums of its own.
     """
 
     __slots__ = (
-        "accounts", "book", "counts_money", "counts_tokens", "plan_at", "spends", "sums_kept",
-        "take", "tells",
+        "accounts", "book", "counts_money", "counts_tokens", "limits_money", "plan_at",
+        "sums_kept", "take", "tells",
     )  # fmt: skip
 
     def __init__(self, accounts: tuple[Account, ...]) -> None:
         owners = [account.owner for account in accounts]
         self.accounts = accounts
         self.plan_at = owners[0].plan_at
-        self.spends = any(owner.caps.spends for owner in owners)
+        self.limits_money = any(owner.caps.spends for owner in owners)
         self.counts_money = any(account.state.spends for account in accounts)
         self.counts_tokens = any(owner.caps.tokens_per_minute for owner in owners)
         self.tells = any(owner.tells for owner in owners)

@@ -49,9 +49,9 @@ class SeriesPrices:
         return self._known[bisect_right(self._dates, at_us)]
 
     def find(self, connection: sqlite3.Connection, series_id: int, at_us: int) -> Decimal | None:
-        """Find out what a unit of a series costs at a moment, where that is not known."""
+        """Return what a unit of a series costs at a moment: as known, else by rating it."""
         known = self.known(at_us)
-        if series_id in known:
+        if series_id in known:  # pooled, for who has looked before
             return known[series_id]
         if sum(map(len, self._known)) >= _REMEMBERED:
             self.forget()

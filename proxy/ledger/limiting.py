@@ -33,8 +33,8 @@ from proxy.ledger.slots import QUARTER_US
 _ROWS = "SELECT id, state, reserved, reserved_tokens, subscription_id IS NOT NULL FROM requests"
 _REMEMBERED = 100_000
 _fma = EXACT.fma
+# Members of enumerations are slow to look up, and this is on every limited request.
 _DEFERRED = RequestState.DEFERRED
-"""Members of enumerations are slow to look up."""
 
 EventRow = tuple[int, int, int, int, int, int]
 """subscription, request, n, series, time in µs, quantity"""
@@ -161,7 +161,7 @@ class Limiting:
         amount = None
         at_us = call.opened_at_us
         together = self._accounts.of(owners)
-        if together.spends:
+        if together.limits_money:
             # Not the last plan: a slow body may have come before it, and costs by the one before.
             plan = together.plan_at(at_us)
             amount = self._book.reserver.reserve(plan, bounds, at_us)
@@ -241,8 +241,15 @@ class Limiting:
         """Say whether what a request holds is known from its opening here, not from its row."""
         return request_id in self._held
 
-    def count_in(self, owners: Iterable[LimitedOwner]) -> None:
-        """Count a running request as these owners', which was nobody's when it opened."""
+    def count_in(self, request_id: int, owners: Iterable[LimitedOwner]) -> None:
+        """Count a request as these owners', which was nobody's when it opened, while it runs.
+
+        Its end may come in the same transaction, and takes off what is counted here.
+        """
+        row = self._rows.get(request_id)
+        if row is None or row.state != "open":
+            return
+        self._rows[request_id] = row._replace(counted=True)
         for owner in owners:
             self._accounts.by_owner[owner.number].count_in()
 
@@ -327,7 +334,7 @@ class Limiting:
             return cost, pooled
         moment_us = events[0][4]
         known = self._prices.known(moment_us).get
-        for event in events:
+        for event in events:  # taken apart by position: series at 3, quantity at 5
             price = known(event[3])
             if price is None:
                 price = self._prices.find(connection, event[3], moment_us)

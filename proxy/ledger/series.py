@@ -48,6 +48,9 @@ class Dimensions(NamedTuple):
 _Row = tuple[int, str, str, str, str, str, str, str]
 """A series: its dimensions, metric and type."""
 
+Plain = tuple[int, str, str, str, str, str]
+""":class:`Dimensions` without names: to name them takes longer than to look them up."""
+
 Types = dict[tuple[str, str], int]
 """Series by (metric, type) within one :class:`Dimensions`."""
 
@@ -60,15 +63,12 @@ class SeriesNumbers:
 
     def __init__(self, book: LedgerBook) -> None:
         self._book = book
-        self._known: dict[tuple[int, str, str, str, str, str], Types] = {}
+        self._known: dict[Plain, Types] = {}
         self._count = 0
         self._folded = False
 
-    def types(self, dimensions: tuple[int, str, str, str, str, str]) -> Types:
-        """Return the series known for :class:`Dimensions`; :meth:`number` fills it.
-
-        They may come as a plain tuple: to name them takes longer than to look them up.
-        """
+    def types(self, dimensions: Plain) -> Types:
+        """Return the series known for the dimensions; what is missing, :meth:`number` finds."""
         types = self._known.get(dimensions)
         if types is None:
             if self._count > _REMEMBERED:
@@ -84,7 +84,7 @@ class SeriesNumbers:
     ) -> int:
         """Return the series' number, as it is known or as the ledger has it."""
         known = self.types(dimensions).get((metric, kind))
-        return self.intern(connection, dimensions, metric, kind) if known is None else known
+        return self._intern(connection, dimensions, metric, kind) if known is None else known
 
     def forget(self) -> None:
         """Forget every number."""
@@ -97,7 +97,7 @@ class SeriesNumbers:
         if self._folded:
             self.forget()
 
-    def intern(
+    def _intern(
         self, connection: sqlite3.Connection, dimensions: Dimensions, metric: str, kind: str
     ) -> int:
         """Return the series' number, making it where it is new; fold it where there are enough."""

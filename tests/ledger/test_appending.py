@@ -28,6 +28,10 @@ from tests.ledger.test_contract import totals
 from tests.ledger.test_pruning_closed import DAY_US, close, run
 
 NOTHING = Usage(quantities=())
+CONCURRENT = (
+    'currency = "USD"\n[models."gpt-4o"]\ninput = 1\noutput = 1\n'
+    "[plans.default.limits]\nspend_total = 5\nconcurrent_requests = 3\n"
+)
 
 
 def part(call: OpenCall, number: int, used: Usage) -> Settlement:
@@ -98,11 +102,7 @@ async def test_a_socket_without_usage_shows_that_its_key_works(
 async def test_an_unknown_key_of_a_limited_plan_runs_as_its_own(
     ledger: SqliteLedger, caller: Caller, path: Path
 ) -> None:
-    await adopt(
-        ledger,
-        'currency = "USD"\n[models."gpt-4o"]\ninput = 1\noutput = 1\n'
-        "[plans.default.limits]\nspend_total = 5\nconcurrent_requests = 3\n",
-    )
+    await adopt(ledger, CONCURRENT)
     call = caller.call(digest=b"d" * 32)
     await ledger.open(call)
     await ledger.append(part(call, 0, usage(input=7)))
@@ -111,6 +111,38 @@ async def test_an_unknown_key_of_a_limited_plan_runs_as_its_own(
     assert row.state.running == 1
     assert_sound(path)
     await ledger.settle(settlement(call, NOTHING, status=101))
+    (row,) = kept(path).values()
+    assert row.state.running == 0
+    assert_sound(path)
+
+
+async def test_an_append_and_an_end_at_once_leave_nothing_running(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    """As after a time without the ledger: the append makes the request somebody's."""
+    await adopt(ledger, CONCURRENT)
+    call = caller.call(digest=b"d" * 32)
+    await ledger.open(call)
+    before = ledger.batches
+    await asyncio.gather(
+        ledger.append(part(call, 0, usage(input=7))),
+        ledger.settle(settlement(call, NOTHING, status=101)),
+    )
+    assert ledger.batches - before == 1
+    (row,) = kept(path).values()
+    assert row.state.running == 0
+    assert_sound(path)
+
+
+async def test_an_append_to_what_has_ended_does_not_make_it_run(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    """It was abandoned as nobody's, while its append waited in the spool."""
+    await adopt(ledger, CONCURRENT)
+    call = caller.call(digest=b"d" * 32)
+    await ledger.open(call)
+    await ledger.settle(settlement(call, NOTHING, state=RequestState.ABANDONED, status=None))
+    await ledger.append(part(call, 0, usage(input=7)))
     (row,) = kept(path).values()
     assert row.state.running == 0
     assert_sound(path)

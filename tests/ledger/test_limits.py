@@ -219,6 +219,21 @@ async def test_what_is_deferred_holds_its_reservation(
     assert differences(path) == []
 
 
+async def test_what_is_deferred_and_settled_at_once_is_booked_once(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    await adopt(ledger)
+    await make_key(ledger)
+    await ledger.set_limits({"spend_total": Decimal(2)}, subscription="acme")
+    call = bounded(caller, await limited_key(ledger))
+    await ledger.open(call)
+    ends = [settlement(call, state=RequestState.DEFERRED), settlement(call)]
+    assert await asyncio.gather(*(ledger.settle(end) for end in ends)) == [True, True]
+    assert spent(path, Window.TOTAL) == (Decimal("0.20"), 0)
+    assert kept(path)[2].state.running == 0
+    assert differences(path) == []
+
+
 async def test_a_key_has_limits_of_its_own(
     ledger: SqliteLedger, caller: Caller, path: Path
 ) -> None:

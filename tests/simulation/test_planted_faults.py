@@ -10,7 +10,7 @@ import pytest
 
 from proxy.core.reservations import Bounds
 from proxy.errors import LedgerUnavailableError
-from proxy.ledger import booking, recovery, spool, statements
+from proxy.ledger import booking, recovery, spool, statements, sums
 from proxy.ledger.limit_accounts import Account
 from proxy.ledger.locks import WorkerLock
 from proxy.ledger.port import Settlement
@@ -63,14 +63,14 @@ def living_workers_are_recovered(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_sum_moves_without_an_event(patch: pytest.MonkeyPatch) -> None:
-    add, count = booking._add, iter(range(1 << 30))
+    add, count = sums.add_to_sums, iter(range(1 << 30))
 
     def generous(connection: sqlite3.Connection, quarters: dict[tuple[int, int], int]) -> None:
         add(connection, quarters)
         if not next(count) % 40:
             add(connection, quarters)
 
-    patch.setattr(booking, "_add", generous)
+    patch.setattr(booking, "add_to_sums", generous)
 
 
 def events_are_not_idempotent(patch: pytest.MonkeyPatch) -> None:
