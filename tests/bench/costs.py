@@ -2,11 +2,11 @@
 
 nginx and Weighbridge take turns, a few seconds each at most, and the least of a program's turns is
 its cost: what else the machine does comes and goes, and only ever adds. A turn waits a while for a
-moment in which it does not (:mod:`tests.bench.pace`). What is above its limit is
-measured again at the end of a run; the calmer sitting counts, whole, since only what was measured
-side by side can be compared. All turns are printed. Rows that are not judged, and
-programs that are only compared with, get one turn; over TLS, where there is one upstream, first
-one program takes its turn and then the other.
+moment in which it does not (:mod:`tests.bench.pace`). What is above its limit is measured again at
+the end of a run; the calmer sitting counts, whole, since only what was measured side by side can
+be compared. All turns are printed. Rows that are not judged, and programs that are only compared
+with, get one turn; over TLS, where there is one upstream, first one program takes its turn and then
+the other.
 """
 
 from collections.abc import Callable, Sequence
