@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from proxy.core.plans import DEFAULT_PLAN
 from proxy.core.subscriptions import NO_SECRET, key_digest
+from proxy.core.times import in_force
 from proxy.ledger import changes, rows
 from proxy.ledger.limit_owners import LedgerBook
 from proxy.ledger.port import OpenCall, Refusal
@@ -81,16 +82,13 @@ class Identities:
     def segment_id(
         self, connection: sqlite3.Connection, subscription_id: int, at_us: int
     ) -> int | None:
-        """Return the segment at a time: the first before the start, None if there is none."""
+        """Return the segment in force at a time, None if there is none at all."""
         spans = self._spans.get(subscription_id)
         if spans is None:
             if len(self._spans) > _REMEMBERED:
                 self._spans.clear()
             spans = self._spans[subscription_id] = _read_spans(connection, subscription_id)
-        for span in spans:
-            if span.starts_us <= at_us:
-                return span.segment_id
-        return spans[-1].segment_id if spans else None
+        return in_force(spans, at_us) if spans else None
 
     def owner(self, connection: sqlite3.Connection, digest: bytes) -> Owner | None:
         """Return whom a key's digest names, if it is known."""

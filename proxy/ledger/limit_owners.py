@@ -17,7 +17,7 @@ from proxy.core.book import PriceBook
 from proxy.core.limits import Caps
 from proxy.core.plans import RATES, SPENDS, BillingTime, Limits
 from proxy.core.reservations import Reserver
-from proxy.core.times import from_us
+from proxy.core.times import from_us, in_force
 from proxy.errors import PricingError
 from proxy.ledger.rows import read_book
 
@@ -56,7 +56,6 @@ class LimitedOwner:
     key_id: int | None
     whose: str
     caps: Caps
-    plan: str
     plans: tuple[tuple[int, str], ...]
     timezone: str
     anchor: datetime | None
@@ -64,12 +63,14 @@ class LimitedOwner:
     tells: bool
     """Whether its clients are told anything in headers."""
 
+    @property
+    def plan(self) -> str:
+        """The plan that was last put in force: by it they are limited."""
+        return self.plans[0][1]
+
     def plan_at(self, at_us: int) -> str:
         """Return the plan by whose prices is billed what was accepted at a moment."""
-        for since_us, plan in self.plans:
-            if since_us <= at_us:
-                return plan
-        return self.plans[-1][1]
+        return in_force(self.plans, at_us)
 
 
 class LedgerBook:
@@ -167,7 +168,6 @@ def read_owners(
             key_id=key,
             whose=whose,
             caps=Caps.of(limits),
-            plan=plan_code,
             plans=plans,
             tells=bool(
                 limits.requests_per_minute or limits.tokens_per_minute or limits.soft_thresholds
