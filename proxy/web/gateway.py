@@ -324,7 +324,7 @@ class Gateway:
                 status=exchange.status,
                 state="" if measurement is None else measurement.state,
                 tokens=0 if measurement is None else measurement.usage.tokens,
-                ms=took_s * 10_000 // 1 / 10,
+                ms=int(took_s * 10_000) / 10,
             )
         )
 

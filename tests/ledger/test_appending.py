@@ -46,6 +46,13 @@ def assert_sound(path: Path) -> None:
         assert not list(verify(connection, Verified()))
 
 
+def assert_running(path: Path, number: int) -> None:
+    """So many requests run, by what the only limited owner's state says."""
+    (row,) = kept(path).values()
+    assert row.state.running == number
+    assert_sound(path)
+
+
 async def test_appends_are_there_while_it_runs_and_count_once(
     ledger: SqliteLedger, caller: Caller, path: Path
 ) -> None:
@@ -107,13 +114,9 @@ async def test_an_unknown_key_of_a_limited_plan_runs_as_its_own(
     await ledger.open(call)
     await ledger.append(part(call, 0, usage(input=7)))
     await ledger.append(part(call, 1, usage(input=7)))
-    (row,) = kept(path).values()
-    assert row.state.running == 1
-    assert_sound(path)
+    assert_running(path, 1)
     await ledger.settle(settlement(call, NOTHING, status=101))
-    (row,) = kept(path).values()
-    assert row.state.running == 0
-    assert_sound(path)
+    assert_running(path, 0)
 
 
 async def test_an_append_and_an_end_at_once_leave_nothing_running(
@@ -129,9 +132,7 @@ async def test_an_append_and_an_end_at_once_leave_nothing_running(
         ledger.settle(settlement(call, NOTHING, status=101)),
     )
     assert ledger.batches - before == 1
-    (row,) = kept(path).values()
-    assert row.state.running == 0
-    assert_sound(path)
+    assert_running(path, 0)
 
 
 async def test_an_append_to_what_has_ended_does_not_make_it_run(
@@ -143,9 +144,7 @@ async def test_an_append_to_what_has_ended_does_not_make_it_run(
     await ledger.open(call)
     await ledger.settle(settlement(call, NOTHING, state=RequestState.ABANDONED, status=None))
     await ledger.append(part(call, 0, usage(input=7)))
-    (row,) = kept(path).values()
-    assert row.state.running == 0
-    assert_sound(path)
+    assert_running(path, 0)
 
 
 async def test_a_budget_counts_each_append_and_holds_its_reservation(
