@@ -23,6 +23,7 @@ dimensions; *rating* turns sums of series into amounts with a *price book*.
 ``invoices``       a rated period in whole cents that add up;
 ``folding``        what is counted together where it can't be told apart any more;
 ``limits``         budgets and rates of one owner: what is admitted, what it costs;
+``limits_together``  the same for several requests at once, in fewer steps;
 ``reservations``   the worst case of a request, before it is sent;
 ``dearest``        the dearest way in which something can be priced;
 ``budgets``        limits as people see them;

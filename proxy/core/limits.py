@@ -58,7 +58,7 @@ class Spend(NamedTuple):
 
 
 class LimitState(NamedTuple):
-    """Where an owner stands. ``overruns`` counts settlements above their reservation.
+    """Where an owner stands. ``overruns`` counts settlements above their reservation of money.
 
     The levels are what was taken from the buckets, as the time it takes to come back, as of
     ``levels_at_us``. The order of members matters: the hot path slices it, and the ledger's rows
@@ -101,6 +101,8 @@ class Refused(NamedTuple):
 class Caps:
     """Limits as admission looks at them: ``spends`` are those of money, by window.
 
+    ``each``: it looks at requests one by one, since more than money is limited.
+
     A request takes ``requests_us`` of its bucket, which holds ``requests_most_us``: a minute, and
     what rounding adds to it, so that a minute's requests fit at once.
     """
@@ -108,6 +110,7 @@ class Caps:
     limits: Limits
     spends: tuple[tuple[Window, Decimal], ...]
     rated: bool
+    each: bool
     requests_us: int
     requests_most_us: int
     tokens_per_minute: int
@@ -121,11 +124,13 @@ class Caps:
             (Window.TOTAL, limits.spend_total),
         )
         rate = limits.requests_per_minute or 0
+        rated = bool(rate or limits.tokens_per_minute)
         take_us = -(-MINUTE_US // rate) if rate else 0
         return cls(
             limits=limits,
             spends=tuple((window, most) for window, most in money if most is not None),
-            rated=bool(rate or limits.tokens_per_minute),
+            rated=rated,
+            each=rated or limits.concurrent_requests is not None,
             requests_us=take_us,
             requests_most_us=take_us * rate,
             tokens_per_minute=limits.tokens_per_minute or 0,
@@ -219,51 +224,18 @@ def settle(
         state.requests_level_us,
         max(0, level_us),
         state.levels_at_us,
-        state.overruns + 1 if amount is not None and cost > amount else state.overruns,
-    )
-
-
-def room(state: LimitState, caps: Caps) -> Decimal | None:
-    """Return what is left of the tightest budget; None: only :func:`admit` can tell what fits.
-
-    Requests whose worst cases fit into it together are all admitted, in whatever order they come.
-    """
-    if caps.rated or caps.limits.concurrent_requests is not None:
-        return None
-    left = [
-        _subtract(most, _add(spend.spent, spend.reserved))
-        for window, most in caps.spends
-        for spend in state.spends
-        if spend.window is window
-    ]
-    return min(left, default=None)
-
-
-def move(
-    state: LimitState, *, spent: Decimal, reserved: Decimal, running: int, overruns: int
-) -> LimitState:
-    """Return a state after several admissions and settlements, given by the sums of their moves.
-
-    All of them are of requests accepted in the state's windows.
-    """
-    return LimitState(
-        tuple(
-            [
-                Spend(
-                    s.window, s.start_us, s.end_us, _add(s.spent, spent), _add(s.reserved, reserved)
-                )
-                for s in state.spends
-            ]
-        ),
-        max(0, state.running + running),
-        *state[2:5],
-        state.overruns + overruns,
+        state.overruns + (1 if amount is not None and cost > amount and state.spends else 0),
     )
 
 
 def defer(state: LimitState) -> LimitState:
     """A request's answer has come and its usage will later: it runs no more, and holds on."""
     return state._replace(running=max(0, state.running - 1))
+
+
+def count_in(state: LimitState) -> LimitState:
+    """Count a request as running that was admitted when it was nobody's."""
+    return state._replace(running=state.running + 1)
 
 
 def tokens_time_us(caps: Caps, tokens: int) -> int:

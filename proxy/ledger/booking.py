@@ -12,7 +12,7 @@ from proxy.ledger import appending, statements
 from proxy.ledger.deferred import register
 from proxy.ledger.identities import Identities, Owner
 from proxy.ledger.limit_owners import LedgerBook, LimitedOwner
-from proxy.ledger.limiting import Booked, EventRow, Limiting
+from proxy.ledger.limiting import Endings, EventRow, Limiting
 from proxy.ledger.port import ADMITTED, Admission, OpenCall, Refusal, Settlement
 from proxy.ledger.rows import read_sequence
 from proxy.ledger.series import Dimensions, SeriesNumbers
@@ -44,7 +44,7 @@ class Entries:
     def __init__(self) -> None:
         self.appends: list[appending.Claim] = []
         self.deferring = False
-        self.limited: list[Booked] = []
+        self.limited: Endings = {}
         self.requests: list[tuple[object, ...]] = []
         self.events: list[EventRow] = []
         self.quarters: dict[tuple[int, int], int] = {}
@@ -200,7 +200,7 @@ class Booking:
             raise UnexpectedRowsError
         add_to_sums(connection, entries.quarters)
         if entries.limited:
-            self._limiting.book(connection, entries.limited, entries.events)
+            self._limiting.book(connection, entries.limited)
 
     def book_one(self, connection: sqlite3.Connection, settlement: Settlement) -> bool:
         """Settle a request; False, and nothing, if it had been settled."""
@@ -223,7 +223,8 @@ class Booking:
             sums[slot] = sums.get(slot, 0) + event[5]
         add_to_sums(connection, sums)
         if entries.limited:
-            self._limiting.book(connection, entries.limited, new)
+            limited: Endings = {owners: [(settlement, new)] for owners in entries.limited}
+            self._limiting.book(connection, limited)
         return True
 
     def _entries(
@@ -290,8 +291,7 @@ class Booking:
         owners: tuple[LimitedOwner, ...] = ()
         if self._limiting.anyone and subscription_id is not None:
             owners = self._limiting.owners(connection, key_id, subscription_id)
-            if owners:
-                entries.limited.append((settlement, owners, len(entries.events)))
+        first = len(entries.events)
         if settlement.appended_from:
             entries.appends.append(appending.Claim(settlement, place, owners))
             if settlement.key is None and subscription_id is not None and segment_id is not None:
@@ -305,6 +305,9 @@ class Booking:
             entries.deferring = True
         elif subscription_id is not None and segment_id is not None:
             self._enter_events(connection, settlement, (subscription_id, segment_id), entries)
+        if owners:
+            own = settlement, entries.events[first:]
+            entries.limited.setdefault(owners, []).append(own)
 
     def _enter_events(
         self,

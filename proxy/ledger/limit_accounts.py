@@ -2,135 +2,52 @@
 
 import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from proxy.core.allowances import crossings
-from proxy.core.limits import (
-    Held,
-    LimitState,
-    Spend,
-    Window,
-    move,
-    room,
-    settle,
-    window_at,
-)
-from proxy.core.money import EXACT, ZERO, decimal_text
+from proxy.core.limits import Held, LimitState, Spend, Window, defer, window_at
+from proxy.core.limits_together import Ended, admit_together, fit_together, settle_together
+from proxy.core.money import decimal_text
 from proxy.ledger.limit_owners import LedgerBook, LimitedOwner
-from proxy.ledger.limit_states import KnownStates, StateRow
+from proxy.ledger.limit_states import OtherWriters, StateRow, read_states, write_states
 from proxy.ledger.limit_sums import Derivation, derive, keep_key_sums
 
 _LOG = logging.getLogger("weighbridge")
 _SHOWN = Decimal("0.0001")
-_add = EXACT.add
-_subtract = EXACT.subtract
-_UNKNOWN = Decimal("NaN")
-"""What is left of a state that has not been looked at."""
+_REMEMBERED = 20_000
 
 
 class Account:
-    """An owner's state within a transaction, and what it was before.
-
-    Where nothing but money is limited, and what is asked fits, admissions and settlements are
-    only summed up, and moved into the state at once (:meth:`flush`).
-    """
+    """An owner's state, kept from transaction to transaction, and what it was before this one."""
 
     __slots__ = (
-        "_cost", "_ended", "_freed", "_from_us", "_overruns", "_room", "_taken", "_took",
-        "before", "kept", "late", "owner", "pooled", "settled", "state", "sums_kept", "undo",
+        "before", "kept", "late", "owner", "settled", "state", "sums_kept", "undo",
     )  # fmt: skip
 
     def __init__(self, owner: LimitedOwner, kept: LimitState | None) -> None:
         self.owner = owner
         self.kept = kept
-        self.sums_kept = self.settled = self.pooled = False
+        self.sums_kept = self.settled = False
         self.late: dict[tuple[Window, int], Spend] = {}
-        self.set(kept or LimitState())
-        self.before = self.undo = self.state
+        self.before = self.undo = self.state = kept or LimitState()
 
-    def set(self, state: LimitState) -> None:
-        """Take over a state; what was summed up is in it, or is gone."""
-        self.state = state
-        self._taken = self._freed = self._cost = ZERO
-        self._took = self._ended = self._overruns = 0
-        self._room: Decimal | None = _UNKNOWN
-        self._from_us = 0
-
-    def _look(self) -> Decimal | None:
-        """Look up what is left, once for a state."""
-        state = self.state
-        self._room = room(state, self.owner.caps)
-        self._from_us = max([spend.start_us for spend in state.spends], default=0)
-        return self._room
-
-    def flush(self) -> None:
-        """Move what was summed up into the state."""
-        if self._took or self._ended:
-            self.set(
-                move(
-                    self.state,
-                    spent=self._cost,
-                    reserved=_subtract(self._taken, self._freed),
-                    running=self._took - self._ended,
-                    overruns=self._overruns,
-                )
-            )
-
-    def take(self, amount: Decimal, at_us: int) -> bool:
-        """Admit a worst case that fits for sure; if it does not, admission must look closer."""
-        left = self._room
-        if left is _UNKNOWN:
-            left = self._look()
-        if left is None or at_us < self._from_us:
-            return False
-        taken = _add(self._taken, amount)
-        if taken > left:
-            return False
-        self._taken = taken
-        self._took += 1
-        return True
-
-    def give_back(self, amount: Decimal) -> None:
-        """Take an admission back: it did not fit elsewhere."""
-        self._taken = _subtract(self._taken, amount)
-        self._took -= 1
-
-    def count_in(self) -> None:
-        """Count a request as running that was admitted when it was nobody's."""
-        self._took += 1
-
-    def book(self, held: Held, cost: Decimal, tokens: int) -> None:
-        """Settle a request: put the truth in the place of what was held."""
+    def settle(self, ends: Sequence[Ended]) -> None:
+        """Put the truth in the place of what was held."""
         self.settled = True
-        opened_at_us, amount, _, running = held
-        left = self._room
-        if left is _UNKNOWN:
-            left = self._look()
-        if left is None or opened_at_us < self._from_us:
-            self.flush()
-            self.set(settle(self.state, self.owner.caps, held, cost, tokens))
-            return
-        self._cost = _add(self._cost, cost)
-        if amount is not None:
-            self._freed = _add(self._freed, amount)
-            if cost > amount:
-                self._overruns += 1
-        # Counted even if it did not run here: something is to be flushed.
-        self._ended += 1
-        if not running:
-            self._took += 1
+        self.state = settle_together(self.state, self.owner.caps, ends)
 
-    @property
-    def changed(self) -> bool:
-        """Whether it is not as it is kept."""
-        return self.state is not self.kept
+    def defer(self, held: Held) -> None:
+        """Let a request hold on to what it holds: its usage comes later."""
+        self.settled = True
+        if held.running:
+            self.state = defer(self.state)
 
     def admit(self, state: LimitState) -> None:
         """Keep an admission's state; windows that are over stay with the transaction."""
         own = self.state.spends
         if not self.late:
-            self.set(state)
+            self.state = state
             return
         spends = []
         for kept, taken in zip(own, state.spends, strict=True):
@@ -139,25 +56,33 @@ class Account:
             else:
                 self.late[taken.window, taken.start_us] = taken
                 spends.append(kept)
-        self.set(LimitState(tuple(spends), *state[1:]))
+        self.state = LimitState(tuple(spends), *state[1:])
+
+    def keep(self) -> None:
+        """Take the state for the one before: it is kept."""
+        self.before = self.undo = self.kept = self.state
+        self.settled = False
+        self.late.clear()
 
 
 class Together:
     """The accounts of a request's owners, and what their limits look at.
 
+    ``plans`` are their subscription's, newest first. ``each``: requests are looked at one by one.
     ``limits_money``: there is a budget. ``counts_money``: what is spent is counted, if only
     because there was one; ``sums_kept`` are the keys whose usage has sums of its own.
     """
 
     __slots__ = (
-        "accounts", "book", "counts_money", "counts_tokens", "limits_money", "plan_at",
-        "sums_kept", "take", "tells",
+        "accounts", "counts_money", "counts_tokens", "each", "limits_money", "plans", "sums_kept",
+        "tells",
     )  # fmt: skip
 
     def __init__(self, accounts: tuple[Account, ...]) -> None:
         owners = [account.owner for account in accounts]
         self.accounts = accounts
-        self.plan_at = owners[0].plan_at
+        self.plans = owners[0].plans
+        self.each = any(owner.caps.each for owner in owners)
         self.limits_money = any(owner.caps.spends for owner in owners)
         self.counts_money = any(account.state.spends for account in accounts)
         self.counts_tokens = any(owner.caps.tokens_per_minute for owner in owners)
@@ -167,32 +92,29 @@ class Together:
             for account in accounts
             if account.sums_kept and account.owner.key_id is not None
         )
-        only = accounts[0] if len(accounts) == 1 else None
-        self.take = self._take if only is None else only.take
-        self.book = self._book if only is None else only.book
 
-    def _take(self, amount: Decimal, at_us: int) -> bool:
-        """Admit what fits all of them for sure; else nothing is taken."""
-        for place, account in enumerate(self.accounts):
-            if not account.take(amount, at_us):
-                for taken in self.accounts[:place]:
-                    taken.give_back(amount)
-                return False
-        return True
-
-    def _book(self, held: Held, cost: Decimal, tokens: int) -> None:
-        """Settle a request with all of them; those that count no money are told of none."""
+    def take(self, amount: Decimal, number: int, earliest_us: int) -> bool:
+        """Admit so many requests where they fit all of the owners for sure; else nothing."""
         for account in self.accounts:
-            account.book(held, cost if account.state.spends else ZERO, tokens)
+            if not fit_together(account.state, account.owner.caps, amount, earliest_us):
+                return False
+        for account in self.accounts:
+            account.state = admit_together(account.state, amount, number)
+        return True
 
 
 class Accounts:
-    """All accounts of a transaction, by their owners' numbers."""
+    """The accounts by their owners' numbers: those of this transaction, and those known before.
+
+    Known ones hold while no other connection commits. What is written otherwise, or rolled back,
+    must be forgotten: :meth:`forget`, :meth:`forget_states`.
+    """
 
     def __init__(self, book: LedgerBook) -> None:
         self._book = book
-        self._states = KnownStates()
+        self._others = OtherWriters()
         self.by_owner: dict[int, Account] = {}
+        self._known: dict[int, Account] = {}
         self._together: dict[tuple[LimitedOwner, ...], Together] = {}
         self._warnings: list[str] = []
 
@@ -204,30 +126,26 @@ class Accounts:
             self._together[owners] = together
         return together
 
-    def _clear(self) -> None:
-        self.by_owner.clear()
-        self._together.clear()
-
     def forget(self) -> None:
         """Forget all: the transaction is rolled back."""
-        self._clear()
+        self.by_owner.clear()
         self.forget_states()
         self._warnings.clear()
 
     def forget_states(self) -> None:
         """Read kept states anew: others than these accounts may have changed them."""
-        self._states.forget()
+        self._known.clear()
+        self._together.clear()
 
     def mark(self) -> None:
         """Note how things stand: :meth:`undo` goes back to here."""
         for account in self.by_owner.values():
-            account.flush()
             account.undo = account.state
 
     def undo(self) -> None:
         """Take back what was admitted since the mark."""
         for account in self.by_owner.values():
-            account.set(account.undo)
+            account.state = account.undo
             account.late.clear()
 
     def drop_unsettled(self) -> None:
@@ -235,7 +153,7 @@ class Accounts:
         for number, account in list(self.by_owner.items()):
             if not account.settled:
                 del self.by_owner[number]
-        self._together.clear()
+        self.forget_states()
 
     def as_of(self, connection: sqlite3.Connection, account: Account, at_us: int) -> LimitState:
         """Return the state with the windows that hold a moment: nearly always as it is.
@@ -267,39 +185,35 @@ class Accounts:
 
     def rate_again(self, connection: sqlite3.Connection, account: Account) -> None:
         """Rate the windows anew, from the sums: packages, tiers and free units see all of it."""
-        account.flush()
         derivation = self._derivation(connection, account)
-        account.pooled = False
         spends = [
             spend._replace(spent=derivation.spent(spend.start_us, spend.end_us))
             for spend in account.state.spends
         ]
-        account.set(account.state._replace(spends=tuple(spends)))
+        account.state = account.state._replace(spends=tuple(spends))
 
     def finish(self, connection: sqlite3.Connection) -> None:
         """Keep what changed; call it before the commit."""
+        changed = []
         for account in self.by_owner.values():
-            account.flush()
-        accounts = [account for account in self.by_owner.values() if account.changed]
-        self._clear()
-        for account in accounts:
             if account.settled:
                 self._warn(account)
-        if not accounts:
-            return
-        self._states.write(
-            connection,
-            [
-                StateRow(
-                    account.owner.number,
-                    account.owner.subscription_id,
-                    account.owner.basis,
-                    account.state,
-                    account.sums_kept,
+            if account.state is not account.kept:
+                owner = account.owner
+                changed.append(
+                    StateRow(
+                        owner.number,
+                        owner.subscription_id,
+                        owner.basis,
+                        account.state,
+                        account.sums_kept,
+                    )
                 )
-                for account in accounts
-            ],
-        )
+            account.keep()
+        self._known |= self.by_owner
+        self.by_owner.clear()
+        if changed:
+            write_states(connection, changed)
 
     def committed(self) -> None:
         """Say which thresholds were crossed, now that it is a fact."""
@@ -313,14 +227,18 @@ class Accounts:
         latest: Mapping[tuple[LimitedOwner, ...], int],
     ) -> None:
         """Have the owners' accounts, with the windows that hold the latest of their moments."""
+        known = max(len(self._known), len(self._together))
+        if not self.by_owner and (self._others.wrote(connection) or known > _REMEMBERED):
+            self.forget_states()
         moments = [(owner, at_us) for owners, at_us in latest.items() for owner in owners]
-        missing = {owner.number for owner, _ in moments} - self.by_owner.keys()
-        rows = self._states.read(connection, list(missing)) if missing else {}
+        missing = {owner.number for owner, _ in moments} - self.by_owner.keys() - self._known.keys()
+        rows = read_states(connection, list(missing)) if missing else {}
         for owner, at_us in moments:
-            account = self.by_owner.get(owner.number)
+            number = owner.number
+            account = self.by_owner.get(number) or self._known.get(number)
             if account is None:
-                account = self._account(connection, owner, rows.get(owner.number), at_us)
-                self.by_owner[owner.number] = account
+                account = self._account(connection, owner, rows.get(number), at_us)
+            self.by_owner[number] = account
             self._roll(connection, account, at_us)
 
     def _account(
@@ -342,14 +260,13 @@ class Accounts:
         if row is None or row.basis != owner.basis or len(wanted) > len(state.spends):
             derivation = self._derivation(connection, account)
             at_us = max(at_us, *(spend.start_us for spend in state.spends), 0)
-            account.set(derive(derivation, state, list(wanted), at_us))
+            account.state = derive(derivation, state, list(wanted), at_us)
             account.before = state if state.spends else account.state
         account.undo = account.state
         return account
 
     def _roll(self, connection: sqlite3.Connection, account: Account, at_us: int) -> None:
         """Begin the windows that a moment is in, where those before are over."""
-        account.flush()
         state = account.state
         for spend in state.spends:
             if at_us >= spend.end_us:
@@ -361,7 +278,7 @@ class Accounts:
             derivation.spend(spend.window, at_us) if at_us >= spend.end_us else spend
             for spend in state.spends
         ]
-        account.set(LimitState(tuple(spends), *state[1:]))
+        account.state = LimitState(tuple(spends), *state[1:])
         account.undo = account.state
 
     def _derivation(self, connection: sqlite3.Connection, account: Account) -> Derivation:

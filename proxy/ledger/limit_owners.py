@@ -17,7 +17,7 @@ from proxy.core.book import PriceBook
 from proxy.core.limits import Caps
 from proxy.core.plans import RATES, SPENDS, BillingTime, Limits
 from proxy.core.reservations import Reserver
-from proxy.core.times import from_us, in_force
+from proxy.core.times import from_us
 from proxy.errors import PricingError
 from proxy.ledger.rows import read_book
 
@@ -67,10 +67,6 @@ class LimitedOwner:
     def plan(self) -> str:
         """The plan that was last put in force: by it they are limited."""
         return self.plans[0][1]
-
-    def plan_at(self, at_us: int) -> str:
-        """Return the plan by whose prices is billed what was accepted at a moment."""
-        return in_force(self.plans, at_us)
 
 
 class LedgerBook:

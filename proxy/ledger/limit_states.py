@@ -24,7 +24,6 @@ _WRITE = BulkStatement(
     + ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS[2:]),
 )
 """Not REPLACE: that would write the index anew, each time."""
-_REMEMBERED = 20_000
 _NO_WINDOW = (None, None, None, None)
 
 
@@ -47,41 +46,28 @@ def read_states(connection: sqlite3.Connection, owners: Sequence[int]) -> dict[i
     return {row[0]: _state_row(row) for row in rows}
 
 
-class KnownStates:
-    """The rows that this connection read or wrote last; they hold until another one commits.
+def write_states(connection: sqlite3.Connection, rows: Sequence[StateRow]) -> None:
+    """Keep states."""
+    _WRITE.run(connection, [_values(row) for row in rows])
 
-    What is written otherwise, or rolled back, must be forgotten: :meth:`forget`.
-    """
+
+class OtherWriters:
+    """Tells whether another connection has committed anything: what was read may be old then."""
 
     def __init__(self) -> None:
-        self._rows: dict[int, StateRow] = {}
         self._connection: sqlite3.Connection | None = None
         self._version = -1
 
-    def forget(self) -> None:
-        """Forget every row."""
-        self._rows.clear()
-
-    def read(self, connection: sqlite3.Connection, owners: Sequence[int]) -> dict[int, StateRow]:
-        """Return the rows of owners, as far as there are any, and maybe others.
+    def wrote(self, connection: sqlite3.Connection) -> bool:
+        """Say whether any has since this was asked last; of a new connection, that it has.
 
         Call it in a write transaction: nothing can be committed by others within. Versions are a
         connection's own: those of two connections say nothing of each other.
         """
         (version,) = connection.execute("PRAGMA data_version").fetchone()
         known = connection is self._connection and version == self._version
-        if not known or len(self._rows) > _REMEMBERED:
-            self._rows.clear()
-            self._connection, self._version = connection, version
-        unknown = [owner for owner in owners if owner not in self._rows]
-        if unknown:
-            self._rows.update(read_states(connection, unknown))
-        return self._rows
-
-    def write(self, connection: sqlite3.Connection, rows: Sequence[StateRow]) -> None:
-        """Keep rows."""
-        _WRITE.run(connection, [_values(row) for row in rows])
-        self._rows.update({row.owner: row for row in rows})
+        self._connection, self._version = connection, version
+        return not known
 
 
 def read_all_states(connection: sqlite3.Connection, after: int, limit: int) -> list[StateRow]:

@@ -7,12 +7,14 @@ once, before the commit. All that runs under the ledger's write lock, so it hold
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
+from operator import itemgetter
 from typing import NamedTuple
 
 from proxy.clock import now_us
 from proxy.core import limits
 from proxy.core.allowances import Allowance, allowance, tighter
 from proxy.core.limits import Held, LimitState, Need, Refused
+from proxy.core.limits_together import Ended
 from proxy.core.money import EXACT, ZERO
 from proxy.core.reservations import (
     MODEL_NOT_NAMED,
@@ -21,10 +23,10 @@ from proxy.core.reservations import (
     nearest_names,
     not_named,
 )
-from proxy.core.times import SECOND_US
+from proxy.core.times import SECOND_US, in_force
 from proxy.core.usage import RequestState
 from proxy.ledger import statements
-from proxy.ledger.limit_accounts import Account, Accounts
+from proxy.ledger.limit_accounts import Account, Accounts, Together
 from proxy.ledger.limit_owners import LedgerBook, LimitedOwner, Owners
 from proxy.ledger.limit_prices import SeriesPrices
 from proxy.ledger.port import ADMITTED, Admission, OpenCall, Refusal, Settlement
@@ -32,7 +34,9 @@ from proxy.ledger.slots import QUARTER_US
 
 _ROWS = "SELECT id, state, reserved, reserved_tokens, subscription_id IS NOT NULL FROM requests"
 _REMEMBERED = 100_000
+_add = EXACT.add
 _fma = EXACT.fma
+_FIRST = itemgetter(0)
 # Members of enumerations are slow to look up, and this is on every limited request.
 _DEFERRED = RequestState.DEFERRED
 
@@ -49,8 +53,11 @@ CHANGED = Refusal(
 """A request comes without bounds, from a worker that does not know yet that it is limited."""
 
 
-Booked = tuple[Settlement, tuple[LimitedOwner, ...], int]
-"""A settlement of limited owners, they, and where its events begin."""
+Owned = tuple[LimitedOwner, ...]
+"""Who of a request's subscription and key is limited."""
+
+Endings = dict[Owned, list[tuple[Settlement, Sequence[EventRow]]]]
+"""Settlements of limited owners, each with its events that are new."""
 
 
 class _Row(NamedTuple):
@@ -105,7 +112,7 @@ class Limiting:
 
     def owners(
         self, connection: sqlite3.Connection, key_id: int | None, subscription_id: int
-    ) -> tuple[LimitedOwner, ...]:
+    ) -> Owned:
         """Return who of a request's key and subscription is limited."""
         return self._owners.of(connection, key_id, subscription_id)
 
@@ -128,32 +135,67 @@ class Limiting:
         self, connection: sqlite3.Connection, calls: Sequence[OpenCall]
     ) -> list[Admission | Refusal]:
         """Admit each call that its owners' limits have room for, in their order."""
-        concerned: list[tuple[LimitedOwner, ...]] = []
-        latest: dict[tuple[LimitedOwner, ...], int] = {}
-        for call in calls:
+        groups: dict[Owned, list[tuple[int, OpenCall]]] = {}
+        for place, call in enumerate(calls):
             key = call.key
-            owners: tuple[LimitedOwner, ...] = ()
             if key is not None:
                 owners = self._owners.of(connection, key.id, key.subscription_id)
-            concerned.append(owners)
-            if owners and call.opened_at_us > latest.get(owners, -1):
-                latest[owners] = call.opened_at_us
+                if owners:
+                    groups.setdefault(owners, []).append((place, call))
+        outcomes: list[Admission | Refusal] = [ADMITTED] * len(calls)
         self._accounts.mark()
-        if latest:
+        if groups:
             self._now_us = self._clock()
+            latest = {
+                owners: max([call.opened_at_us for _, call in group])
+                for owners, group in groups.items()
+            }
             self._accounts.load(connection, latest)
-        return [
-            self._decide_one(connection, call, owners) if owners else ADMITTED
-            for call, owners in zip(calls, concerned, strict=True)
-        ]
+        apart: list[tuple[int, OpenCall, Owned]] = []
+        for owners, group in groups.items():
+            if not self._admit_together(owners, [call for _, call in group]):
+                apart += [(place, call, owners) for place, call in group]
+            elif self._accounts.of(owners).tells:
+                told = Admission(self._told(owners))
+                for place, _ in group:
+                    outcomes[place] = told
+        for place, call, owners in sorted(apart, key=_FIRST):
+            outcomes[place] = self._decide_one(connection, call, owners)
+        return outcomes
 
     def undo(self) -> None:
         """Take back what was decided: nothing of it was inserted."""
         self._accounts.undo()
         self.reserved.clear()
 
+    def _admit_together(self, owners: Owned, calls: Sequence[OpenCall]) -> bool:
+        """Admit calls that fit together for sure, whichever comes first; else none of them."""
+        together = self._accounts.of(owners)
+        earliest_us = min([call.opened_at_us for call in calls])
+        since_us, plan = together.plans[0]
+        if together.each or earliest_us < since_us:
+            return False
+        reserve = self._book.reserver.reserve if together.limits_money else None
+        amount: Decimal | None = None
+        whole = ZERO
+        held: dict[int, Held] = {}
+        for call in calls:
+            bounds, at_us = call.bounds, call.opened_at_us
+            if bounds is None:
+                return False
+            if reserve is not None:
+                amount = reserve(plan, bounds, at_us)
+                if amount is None:
+                    return False
+                whole = _add(whole, amount)
+            held[call.id] = Held(at_us, amount, 0, True)  # noqa: FBT003 - by place: on the hot path
+        if not together.take(whole, len(calls), earliest_us):
+            return False
+        self.reserved |= held
+        return True
+
     def _decide_one(
-        self, connection: sqlite3.Connection, call: OpenCall, owners: tuple[LimitedOwner, ...]
+        self, connection: sqlite3.Connection, call: OpenCall, owners: Owned
     ) -> Admission | Refusal:
         bounds = call.bounds
         if bounds is None:
@@ -163,29 +205,26 @@ class Limiting:
         together = self._accounts.of(owners)
         if together.limits_money:
             # Not the last plan: a slow body may have come before it, and costs by the one before.
-            plan = together.plan_at(at_us)
+            plan = in_force(together.plans, at_us)
             amount = self._book.reserver.reserve(plan, bounds, at_us)
             if amount is None:
                 return self._unpriced(call, bounds, plan)
         tokens = expected_tokens(bounds) if together.counts_tokens else 0
-        if amount is None or not together.take(amount, at_us):
-            need = Need(amount or ZERO, tokens)
-            refused = self._look_closer(connection, together.accounts, need, at_us)
-            if refused is not None:
-                return _refusal(refused, self._told(owners))
-        self.reserved[call.id] = Held(at_us, amount, tokens, True)  # noqa: FBT003 - by place: on the hot path
+        refused = self._take(connection, together.accounts, Need(amount or ZERO, tokens), at_us)
+        if refused is not None:
+            return _refusal(refused, self._told(owners))
+        self.reserved[call.id] = Held(at_us, amount, tokens, running=True)
         return Admission(self._told(owners)) if together.tells else ADMITTED
 
-    def _look_closer(
+    def _take(
         self, connection: sqlite3.Connection, accounts: Sequence[Account], need: Need, at_us: int
     ) -> Refused | None:
         """Admit by each owner's limits, or by none."""
         states: list[LimitState] = []
         for account in accounts:
-            account.flush()
             owner = account.owner
             if owner.caps.rated:
-                account.set(limits.on_clock(account.state, self._now_us))
+                account.state = limits.on_clock(account.state, self._now_us)
             state = self._accounts.as_of(connection, account, at_us)
             decided = limits.admit(state, owner.caps, need, self._now_us, owner.whose)
             if isinstance(decided, Refused):
@@ -213,23 +252,25 @@ class Limiting:
         for owner in owners:
             if owner.tells:
                 account = self._accounts.by_owner[owner.number]
-                account.flush()
                 own = allowance(account.state, owner.caps, self._now_us)
                 told = own if told is None else tighter(told, own)
         return told
 
     # Settlement.
 
-    def prepare(self, connection: sqlite3.Connection, booked: Sequence[Booked]) -> None:
+    def prepare(self, connection: sqlite3.Connection, endings: Endings) -> None:
         """Read states and rows before the settlements are written."""
-        latest: dict[tuple[LimitedOwner, ...], int] = {}
-        ids: list[int] = []
-        for settlement, owners, _ in booked:
-            if settlement.opened_at_us > latest.get(owners, -1):
-                latest[owners] = settlement.opened_at_us
-            if settlement.request_id not in self._held:
-                ids.append(settlement.request_id)
+        latest = {
+            owners: max([settlement.opened_at_us for settlement, _ in ended])
+            for owners, ended in endings.items()
+        }
         self._accounts.load(connection, latest)
+        ids = [
+            settlement.request_id
+            for ended in endings.values()
+            for settlement, _ in ended
+            if settlement.request_id not in self._held
+        ]
         if ids:
             size = 1 << (len(ids) - 1).bit_length()
             marks = ",".join("?" * size)
@@ -251,73 +292,67 @@ class Limiting:
             return
         self._rows[request_id] = row._replace(counted=True)
         for owner in owners:
-            self._accounts.by_owner[owner.number].count_in()
+            account = self._accounts.by_owner[owner.number]
+            account.state = limits.count_in(account.state)
 
-    def book(
-        self, connection: sqlite3.Connection, booked: Sequence[Booked], events: Sequence[EventRow]
-    ) -> None:
-        """Book what was settled: ``events`` are those that are new, in the order of ``booked``."""
+    def book(self, connection: sqlite3.Connection, endings: Endings) -> None:
+        """Book what was settled."""
         of_keys: dict[tuple[int, int, int], int] = {}
-        ends = [first for _, _, first in booked[1:]] + [len(events)]
-        for entry, end in zip(booked, ends, strict=True):
-            # Those of neighbours without a limit may lie between two entries: they are not its.
-            settlement, _, first = entry
-            number = settlement.request_id
-            own = events[first:end]
-            if own and own[-1][1] != number:
-                own = [event for event in own if event[1] == number]
-            self._book_one(connection, entry, own, of_keys)
+        pooled: dict[Account, None] = {}
+        for owners, ended in endings.items():
+            together = self._accounts.of(owners)
+            ends, depends = self._ends(connection, together, ended)
+            for account in together.accounts:
+                account.settle(ends)
+                if depends and account.state.spends:
+                    pooled[account] = None
+            for key_id in together.sums_kept:
+                for _, events in ended:
+                    for _, _, _, series_id, at_us, quantity in events:
+                        slot = key_id, series_id, at_us // QUARTER_US
+                        of_keys[slot] = of_keys.get(slot, 0) + quantity
         if of_keys:
             rows = [(*slot, quantity) for slot, quantity in of_keys.items()]
             statements.ADD_TO_KEY_QUARTERS.run(connection, rows)
-        for account in self._accounts.by_owner.values():
-            if account.pooled:
-                self._accounts.rate_again(connection, account)
+        for account in pooled:
+            self._accounts.rate_again(connection, account)
 
-    def _book_one(
+    def _ends(
         self,
         connection: sqlite3.Connection,
-        entry: Booked,
-        events: Sequence[EventRow],
-        of_keys: dict[tuple[int, int, int], int],
-    ) -> None:
-        settlement, owners, _ = entry
-        if settlement.appended_from:
-            # It runs on, and holds what it holds: only the usage is booked.
-            held: Held | None = Held(settlement.opened_at_us, None, 0, running=False)
-        else:
-            held = self._take_held(settlement)
-        if held is None:
-            return
-        together = self._accounts.of(owners)
-        measurement = settlement.measurement
-        if measurement.state is _DEFERRED:
-            for account in together.accounts:
-                account.flush()
-                account.settled = True
-                account.set(limits.defer(account.state) if held.running else account.state)
-            return
-        cost = ZERO
-        if together.counts_money:
-            cost, pooled = self._cost(connection, events)
-            if pooled:
+        together: Together,
+        ended: Sequence[tuple[Settlement, Sequence[EventRow]]],
+    ) -> tuple[list[Ended], bool]:
+        """Return what was held, cost and used; and whether any cost depends on all its pool."""
+        ends: list[Ended] = []
+        counts_money, counts_tokens = together.counts_money, together.counts_tokens
+        depends = False
+        for settlement, events in ended:
+            if settlement.appended_from:
+                # It runs on, and holds what it holds: only the usage is booked.
+                held: Held | None = Held(settlement.opened_at_us, None, 0, running=False)
+            else:
+                held = self._held.pop(settlement.request_id, None) or self._row_held(settlement)
+            if held is None:
+                continue
+            measurement = settlement.measurement
+            if measurement.state is _DEFERRED:
                 for account in together.accounts:
-                    account.pooled = account.pooled or bool(account.state.spends)
-        together.book(held, cost, measurement.usage.tokens if together.counts_tokens else 0)
-        for key_id in together.sums_kept:
-            for _, _, _, series_id, at_us, quantity in events:
-                slot = key_id, series_id, at_us // QUARTER_US
-                of_keys[slot] = of_keys.get(slot, 0) + quantity
+                    account.defer(held)
+                continue
+            cost = ZERO
+            if counts_money:
+                cost, pooled = self._cost(connection, events)
+                depends = depends or pooled
+            ends.append((held, cost, measurement.usage.tokens if counts_tokens else 0))
+        return ends, depends
 
-    def _take_held(self, settlement: Settlement) -> Held | None:
-        """Return what is held for a request: as remembered since its opening, else as its row says.
+    def _row_held(self, settlement: Settlement) -> Held | None:
+        """Return what a request holds that was not opened here, as its row says.
 
-        What was opened here is as it was opened: had others settled or deferred it, this
-        settlement would have failed.
+        What was opened here is remembered as it was opened: had others settled or deferred it,
+        this settlement would have failed.
         """
-        remembered = self._held.pop(settlement.request_id, None)
-        if remembered is not None:
-            return remembered
         row = self._rows.get(settlement.request_id)
         if row is None:
             return None

@@ -31,9 +31,7 @@ from proxy.core.limits import (
     Window,
     admit,
     defer,
-    move,
     on_clock,
-    room,
     settle,
     window_at,
 )
@@ -207,33 +205,6 @@ def test_no_limit_is_passed_and_nothing_stays_held(
     for reserved, cost in running:
         state = settle(state, caps, Held(NOW, reserved, 0, running=True), cost)
     assert (state.spends[0].reserved, state.running) == (0, 0)
-
-
-@given(MONEY, MONEY, st.lists(MONEY, max_size=8))
-def test_what_fits_together_is_admitted_one_by_one(
-    spent: Decimal, reserved: Decimal, amounts: list[Decimal]
-) -> None:
-    caps = Caps.of(Limits(spend_per_day=Decimal(20), spend_total=Decimal(15)))
-    total = Spend(Window.TOTAL, 0, FOREVER_US, spent)
-    state = LimitState((day(str(spent), str(reserved)), total), running=1)
-    left = room(state, caps)
-    assert left is not None
-    if sum(amounts) > left:
-        return
-    one_by_one = state
-    for amount in amounts:
-        one_by_one = admitted(admit(one_by_one, caps, Need(amount), NOW, "x"))
-    whole = sum(amounts, Decimal(0))
-    together = move(state, spent=Decimal(0), reserved=whole, running=len(amounts), overruns=0)
-    assert together == one_by_one._replace(levels_at_us=state.levels_at_us)
-
-
-def test_only_money_alone_can_be_told_by_its_sum() -> None:
-    assert room(LimitState(), Caps.of(NO_LIMITS)) is None
-    assert room(LimitState((day(),)), Caps.of(Limits(spend_per_day=ONE))) == 1
-    for more in (Limits(concurrent_requests=1), Limits(requests_per_minute=1)):
-        caps = Caps.of(replace(more, spend_per_day=ONE))
-        assert room(LimitState((day(),)), caps) is None
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from proxy.core.limits_together import Ended
 from proxy.core.reservations import Bounds
 from proxy.errors import LedgerUnavailableError
 from proxy.ledger import booking, recovery, spool, statements, sums
@@ -112,13 +113,12 @@ def what_can_not_be_settled_is_released(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_reservation_is_not_released(patch: pytest.MonkeyPatch) -> None:
-    book, count = Account.book, iter(range(1 << 30))
+    settle, count = Account.settle, iter(range(1 << 30))
 
-    def forgetful(self: Account, *what: Any) -> None:
-        if next(count) % 10:
-            book(self, *what)
+    def forgetful(self: Account, ends: Sequence[Ended]) -> None:
+        settle(self, [end for end in ends if next(count) % 10])
 
-    patch.setattr(Account, "book", forgetful)
+    patch.setattr(Account, "settle", forgetful)
 
 
 def nothing_is_reserved(patch: pytest.MonkeyPatch) -> None:
