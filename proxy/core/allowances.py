@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import NamedTuple
 
-from proxy.core.limits import MINUTE_US, Caps, LimitState, Window, levels
-from proxy.core.money import EXACT, ZERO
+from proxy.core.limits import MINUTE_US, Caps, LimitState, Spend, Window, levels
+from proxy.core.money import EXACT, ONE, ZERO
+
+_multiply = EXACT.multiply
 
 
 class Rate(NamedTuple):
@@ -67,17 +69,23 @@ def part_used(state: LimitState, caps: Caps) -> Decimal | None:
 
 def crossings(before: LimitState, after: LimitState, caps: Caps) -> Iterator[Crossing]:
     """Yield the soft thresholds, and limits, that what is spent has reached since ``before``."""
-    earlier = {(s.window, s.start_us): s.spent for s in before.spends}
-    budgets = dict(caps.spends)
-    for spend in after.spends:
-        most = budgets.get(spend.window)
-        if most is None:
-            continue
-        was = _part(earlier.get((spend.window, spend.start_us), ZERO), most)
-        now = _part(spend.spent, most)
-        for threshold in (*caps.limits.soft_thresholds, Decimal(1)):
-            if was < threshold <= now:
-                yield Crossing(spend.window, threshold, now)
+    thresholds = (*caps.limits.soft_thresholds, ONE)
+    for window, most in caps.spends:
+        for spend in after.spends:
+            if spend.window is not window:
+                continue
+            was = _spent_before(before, spend)
+            for threshold in thresholds:
+                if was < _multiply(threshold, most) <= spend.spent:
+                    yield Crossing(window, threshold, _part(spend.spent, most))
+
+
+def _spent_before(before: LimitState, now: Spend) -> Decimal:
+    """Return what was spent in the same window before; nothing, if it has just begun."""
+    for window, start_us, _, spent, _ in before.spends:
+        if window is now.window and start_us == now.start_us:
+            return spent
+    return ZERO
 
 
 def _rate(limit: int | None, level_us: int, most_us: int) -> Rate | None:

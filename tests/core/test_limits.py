@@ -257,6 +257,8 @@ def test_thresholds_are_crossed_once() -> None:
     ]
     tomorrow = LimitState((day("0.1")._replace(start_us=NOW + DAY_US),))
     assert list(crossings(states[2], tomorrow, caps)) == []
+    nothing = Caps.of(Limits(spend_per_day=Decimal(0)))
+    assert list(crossings(states[0], states[1], nothing)) == []
 
 
 def standing(limits: Limits, state: LimitState, prefix: str | None = None) -> LimitStanding:
