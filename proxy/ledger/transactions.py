@@ -53,8 +53,8 @@ class Transactions:
         try:
             self._booking.changed()
             outcome = change(connection)
-            self._booking.changed()
             self._booking.finish(connection)
+            self._booking.changed()
             self._commit(connection, "change")
         except BaseException as error:
             self._roll_back(connection)
