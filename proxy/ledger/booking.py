@@ -223,7 +223,11 @@ class Booking:
             sums[slot] = sums.get(slot, 0) + event[5]
         add_to_sums(connection, sums)
         if entries.limited:
-            limited: Endings = {owners: [(settlement, new)] for owners in entries.limited}
+            # As entered: of an object that an earlier request made, nothing is deferred.
+            limited: Endings = {
+                owners: [(entered, new) for entered, _ in ended]
+                for owners, ended in entries.limited.items()
+            }
             self._limiting.book(connection, limited)
         return True
 

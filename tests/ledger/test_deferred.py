@@ -123,6 +123,23 @@ async def test_a_second_request_of_an_object_is_billed_with_the_first(
     assert len(await ledger.deferred("resp_1")) == 2
 
 
+async def test_a_second_request_of_an_object_holds_nothing_any_more(
+    ledger: SqliteLedger, caller: Caller, path: Path
+) -> None:
+    await adopt(ledger)
+    await make_key(ledger)
+    await ledger.set_limits({"spend_total": Decimal(5)}, subscription="acme")
+    key = await make_key(ledger)
+    first, second = bounded(caller, key), bounded(caller, key)
+    await asyncio.gather(ledger.open(first), ledger.open(second))
+    await ledger.settle(deferral(first))
+    # Told twice at once: they are written one by one.
+    await asyncio.gather(ledger.settle(deferral(second)), ledger.settle(deferral(second)))
+    assert states(path)[second.id] == "exact"
+    assert spent(path, Window.TOTAL) == (0, Decimal("0.50"))
+    assert differences(path) == []
+
+
 async def test_a_key_that_never_worked_owns_nothing(ledger: SqliteLedger, caller: Caller) -> None:
     call = caller.call(digest=b"x" * 32)
     await ledger.open(call)
