@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from proxy.core.usage import Measurement, RequestState, Usage
-from proxy.ledger.limit_owners import LimitedOwner
+from proxy.ledger.limit_owners import LimitedOwners
 from proxy.ledger.limiting import Limiting
 from proxy.ledger.port import Settlement
 
@@ -29,7 +29,7 @@ class Claim(NamedTuple):
 
     part: Settlement
     place: tuple[int | None, int | None, int | None]
-    owners: tuple[LimitedOwner, ...]
+    owners: LimitedOwners
 
 
 def ended_as_nobodys(connection: sqlite3.Connection, part: Settlement) -> Settlement | None:

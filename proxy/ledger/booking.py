@@ -11,7 +11,7 @@ from proxy.errors import BadRequestError
 from proxy.ledger import appending, statements
 from proxy.ledger.deferred import register
 from proxy.ledger.identities import Identities, Owner
-from proxy.ledger.limit_owners import LedgerBook, LimitedOwner
+from proxy.ledger.limit_owners import LedgerBook, LimitedOwners
 from proxy.ledger.limiting import Endings, EventRow, Limiting
 from proxy.ledger.port import ADMITTED, Admission, OpenCall, Refusal, Settlement
 from proxy.ledger.rows import read_sequence
@@ -292,7 +292,7 @@ class Booking:
         elif state is not RequestState.ABANDONED:
             state = RequestState.FAILED
         place = (key_id, subscription_id, segment_id)
-        owners: tuple[LimitedOwner, ...] = ()
+        owners: LimitedOwners = ()
         if self._limiting.anyone and subscription_id is not None:
             owners = self._limiting.owners(connection, key_id, subscription_id)
         first = len(entries.events)

@@ -9,7 +9,7 @@ from proxy.core.allowances import crossings
 from proxy.core.limits import Held, LimitState, Spend, Window, defer, window_at
 from proxy.core.limits_together import Ended, admit_together, fit_together, settle_together
 from proxy.core.money import decimal_text
-from proxy.ledger.limit_owners import LedgerBook, LimitedOwner
+from proxy.ledger.limit_owners import LedgerBook, LimitedOwner, LimitedOwners
 from proxy.ledger.limit_states import OtherWriters, StateRow, read_states, write_states
 from proxy.ledger.limit_sums import Derivation, derive, keep_key_sums
 
@@ -115,10 +115,10 @@ class Accounts:
         self._others = OtherWriters()
         self.by_owner: dict[int, Account] = {}
         self._known: dict[int, Account] = {}
-        self._together: dict[tuple[LimitedOwner, ...], Together] = {}
+        self._together: dict[LimitedOwners, Together] = {}
         self._warnings: list[str] = []
 
-    def of(self, owners: tuple[LimitedOwner, ...]) -> Together:
+    def of(self, owners: LimitedOwners) -> Together:
         """Return the accounts of a request's owners, which are loaded."""
         together = self._together.get(owners)
         if together is None:
@@ -224,7 +224,7 @@ class Accounts:
     def load(
         self,
         connection: sqlite3.Connection,
-        latest: Mapping[tuple[LimitedOwner, ...], int],
+        latest: Mapping[LimitedOwners, int],
     ) -> None:
         """Have the owners' accounts, with the windows that hold the latest of their moments."""
         known = max(len(self._known), len(self._together))

@@ -69,6 +69,10 @@ class LimitedOwner:
         return self.plans[0][1]
 
 
+LimitedOwners = tuple[LimitedOwner, ...]
+"""Who of a request's subscription and key is limited."""
+
+
 class LedgerBook:
     """The price book in force, as the ledger has it; parsed when it is first needed.
 
@@ -107,7 +111,7 @@ class Owners:
 
     def __init__(self, book: LedgerBook) -> None:
         self._book = book
-        self._known: dict[tuple[int | None, int], tuple[LimitedOwner, ...]] = {}
+        self._known: dict[tuple[int | None, int], LimitedOwners] = {}
         self.anyone = False
 
     def forget(self) -> None:
@@ -125,7 +129,7 @@ class Owners:
 
     def of(
         self, connection: sqlite3.Connection, key_id: int | None, subscription_id: int
-    ) -> tuple[LimitedOwner, ...]:
+    ) -> LimitedOwners:
         """Return the key and the subscription of a request, as far as they are limited."""
         found = self._known.get((key_id, subscription_id))
         if found is None:
@@ -140,7 +144,7 @@ def read_owners(
     connection: sqlite3.Connection,
     book: LedgerBook,
     ids: tuple[int | None, int],
-) -> tuple[LimitedOwner, ...]:
+) -> LimitedOwners:
     """Read a key (its id, or None) and a subscription; leave out who has no limit and no state.
 
     They are limited by the plan that was last put in force, not by that of any moment: what is

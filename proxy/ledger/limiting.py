@@ -1,11 +1,12 @@
 """Budgets and rate limits within a transaction: admission takes from them, settlement books.
 
-Each owner's state is read once a transaction, decided upon by :mod:`proxy.core.limits`, and kept
-once, before the commit. All that runs under the ledger's write lock, so it holds over all workers.
+Each owner's state is decided upon by :mod:`proxy.core.limits`, and kept once a transaction, before
+the commit; it is read again where another connection has committed since. All that runs under the
+ledger's write lock, so it holds over all workers.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from operator import itemgetter
 from typing import NamedTuple
@@ -27,7 +28,7 @@ from proxy.core.times import SECOND_US, in_force
 from proxy.core.usage import RequestState
 from proxy.ledger import statements
 from proxy.ledger.limit_accounts import Account, Accounts, Together
-from proxy.ledger.limit_owners import LedgerBook, LimitedOwner, Owners
+from proxy.ledger.limit_owners import LedgerBook, LimitedOwners, Owners
 from proxy.ledger.limit_prices import SeriesPrices
 from proxy.ledger.port import ADMITTED, Admission, OpenCall, Refusal, Settlement
 from proxy.ledger.slots import QUARTER_US
@@ -53,10 +54,7 @@ CHANGED = Refusal(
 """A request comes without bounds, from a worker that does not know yet that it is limited."""
 
 
-Owned = tuple[LimitedOwner, ...]
-"""Who of a request's subscription and key is limited."""
-
-Endings = dict[Owned, list[tuple[Settlement, Sequence[EventRow]]]]
+Endings = dict[LimitedOwners, list[tuple[Settlement, Sequence[EventRow]]]]
 """Settlements of limited owners, each with its events that are new."""
 
 
@@ -112,7 +110,7 @@ class Limiting:
 
     def owners(
         self, connection: sqlite3.Connection, key_id: int | None, subscription_id: int
-    ) -> Owned:
+    ) -> LimitedOwners:
         """Return who of a request's key and subscription is limited."""
         return self._owners.of(connection, key_id, subscription_id)
 
@@ -134,8 +132,12 @@ class Limiting:
     def decide(
         self, connection: sqlite3.Connection, calls: Sequence[OpenCall]
     ) -> list[Admission | Refusal]:
-        """Admit each call that its owners' limits have room for, in their order."""
-        groups: dict[Owned, list[tuple[int, OpenCall]]] = {}
+        """Admit each call that its owners' limits have room for.
+
+        What fits for sure is admitted together, owner by owner; then come the others, one by one
+        in their order.
+        """
+        groups: dict[LimitedOwners, list[tuple[int, OpenCall]]] = {}
         for place, call in enumerate(calls):
             key = call.key
             if key is not None:
@@ -151,7 +153,7 @@ class Limiting:
                 for owners, group in groups.items()
             }
             self._accounts.load(connection, latest)
-        apart: list[tuple[int, OpenCall, Owned]] = []
+        apart: list[tuple[int, OpenCall, LimitedOwners]] = []
         for owners, group in groups.items():
             if not self._admit_together(owners, [call for _, call in group]):
                 apart += [(place, call, owners) for place, call in group]
@@ -168,7 +170,7 @@ class Limiting:
         self._accounts.undo()
         self.reserved.clear()
 
-    def _admit_together(self, owners: Owned, calls: Sequence[OpenCall]) -> bool:
+    def _admit_together(self, owners: LimitedOwners, calls: Sequence[OpenCall]) -> bool:
         """Admit calls that fit together for sure, whichever comes first; else none of them."""
         together = self._accounts.of(owners)
         earliest_us = min([call.opened_at_us for call in calls])
@@ -195,7 +197,7 @@ class Limiting:
         return True
 
     def _decide_one(
-        self, connection: sqlite3.Connection, call: OpenCall, owners: Owned
+        self, connection: sqlite3.Connection, call: OpenCall, owners: LimitedOwners
     ) -> Admission | Refusal:
         bounds = call.bounds
         if bounds is None:
@@ -247,7 +249,7 @@ class Limiting:
         message += f". Ask for one that has{near}, or have the operator add its price."
         return Refusal(status=400, code="model_not_priced", message=message)
 
-    def _told(self, owners: Iterable[LimitedOwner]) -> Allowance | None:
+    def _told(self, owners: LimitedOwners) -> Allowance | None:
         told: Allowance | None = None
         for owner in owners:
             if owner.tells:
@@ -282,7 +284,7 @@ class Limiting:
         """Say whether what a request holds is known from its opening here, not from its row."""
         return request_id in self._held
 
-    def count_in(self, request_id: int, owners: Iterable[LimitedOwner]) -> None:
+    def count_in(self, request_id: int, owners: LimitedOwners) -> None:
         """Count a request as these owners', which was nobody's when it opened, while it runs.
 
         Its end may come in the same transaction, and takes off what is counted here.
