@@ -7,7 +7,7 @@ From the inside out; each imports only what stands above it in this list:
 ``wire``      what crosses: request bodies, server-sent events, usage reports. Sans-I/O.
 ``tokens``    the estimate for answers whose upstream reports no usage.
 ``pricing``   ``pricing.toml``: text in, price book out; and watching the file.
-``ledger``    the durable record: a port, and the databases behind it.
+``ledger``    the durable record: a port, and the database behind it.
 ``http``      HTTP/1.1 over asyncio transports: the server, the upstream connections.
 ``metering``  one metered call: open, send, relay, measure, settle.
 ``billing``   periods rated, closed and invoiced; edits of prices.

@@ -1,6 +1,7 @@
 """Requests of one owner that are admitted, or settle, together: as one by one, in fewer steps.
 
-Where nothing but money is limited, only the sums of what they hold and cost matter.
+Where nothing but money is limited, only the sums of what they hold and cost matter. Ends that a
+rate of tokens looks at, or that not all windows hold, are still booked one by one.
 """
 
 from collections.abc import Sequence

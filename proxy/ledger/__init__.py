@@ -37,7 +37,7 @@ What is read:
 Limits:
 
 ``limiting``        admission takes from them, settlement books;
-``limit_accounts``  the states of owners within a transaction; ``limit_states``: their rows;
+``limit_accounts``  the states of owners, remembered; ``limit_states``: their rows;
 ``limit_owners``    who is limited;
 ``limit_prices``    what a unit of a series costs, remembered;
 ``limit_sums``      what is spent and reserved, derived anew;

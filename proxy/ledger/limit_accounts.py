@@ -1,4 +1,7 @@
-"""The states of limited owners within a transaction: read once, derived, and kept once."""
+"""The states of limited owners: read or derived where they are not known, kept once a transaction.
+
+They stay known from transaction to transaction, until another connection commits.
+"""
 
 import logging
 import sqlite3

@@ -1,8 +1,9 @@
 """What limits have spent and reserved, derived from sums and from the requests that still run.
 
 It is derived when an owner is first limited, when a window begins, and when prices, timezone or
-plan change: what is then kept beside it moves by what settles. The functions run in a
-connection's thread, within a transaction of its own or the caller's.
+the day on which its periods begin change: what is then kept moves by what settles, and where that
+has free units, packages or tiers, what is spent is rated anew. The functions run in a connection's
+thread, within a transaction of its own or the caller's.
 """
 
 # ruff: noqa: S608 - texts are made of constants, values are bound

@@ -1,4 +1,4 @@
-"""The ledger on SQLite: one file, one writer thread and one reader thread a process."""
+"""The ledger on SQLite: one file; in each process a thread to write, to read, for checkpoints."""
 
 import asyncio
 import sqlite3
