@@ -10,7 +10,6 @@ from proxy.ledger.port import Admission, OpenCall, Refusal, Settlement
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
-MANY_TO_ONE = 4
 Change = Callable[[sqlite3.Connection], object]
 """A change that operators or upkeep make: one transaction of its own, its value the outcome."""
 
@@ -63,17 +62,16 @@ class Batch:
     def __len__(self) -> int:
         return len(self.opens.items) + len(self.settles.items) + len(self.changes.items)
 
-    def without_the_few(self) -> "Batch | None":
-        """Take out the openings among many settlements, or the other way round, as a batch.
+    def without_the_fewer(self) -> "Batch | None":
+        """Take out the openings or the settlements, whichever are fewer, as a batch.
 
-        None, and nothing, where neither is few beside the other, or where changes wait.
+        None, and nothing, where it is of one kind, or where changes wait.
         """
         opens, settles = len(self.opens.items), len(self.settles.items)
-        few, many = sorted((opens, settles))
-        if not few or few * MANY_TO_ONE > many or self.changes.items:
+        if not opens or not settles or self.changes.items:
             return None
         rest = Batch()
-        if opens == few:
+        if opens <= settles:
             self.opens, rest.opens = rest.opens, self.opens
         else:
             self.settles, rest.settles = rest.settles, self.settles

@@ -2,9 +2,9 @@
 
 Alone, a request is written at once. Where many are open and writes come often, the first waits
 for the others, up to :data:`GATHER_S` since the last batch, so that more of them share one fsync
-(PostgreSQL's ``commit_delay`` and ``commit_siblings``). What is few in such a batch, openings among
-settlements or the other way round, waits once more: it finds its like in the next one, and a batch
-of one kind takes half the statements.
+(PostgreSQL's ``commit_delay`` and ``commit_siblings``). The fewer in such a batch, openings or
+settlements, wait once more: they find their like in the next one, and a batch of one kind takes
+half the statements. Clients that ask again at once so come to move together, step by step.
 """
 
 import asyncio
@@ -170,31 +170,33 @@ class GroupWriter:
                 self._sleeper = None
                 self._began_s = self._loop.time()
                 continue
-            self._gathered = self._rate.per_s >= OFTEN_PER_S and not self._pending.changes.items
-            if self._gathered:
-                await self._gather()
+            often = self._rate.per_s >= OFTEN_PER_S and not self._pending.changes.items
+            self._gathered = often and await self._gather()
             await self._write()
 
-    async def _gather(self) -> None:
+    async def _gather(self) -> bool:
         """Wait for all open requests, where they are many; no longer than since the last batch.
 
-        Whose request the last batch has settled is taken to ask again.
+        Whose request the last batch has settled is taken to ask again. False where they are few.
         """
+        wanted = max(len(self._unsettled), self._expected)
+        if wanted < SIBLINGS:
+            return False
         left_s = self._began_s + GATHER_S - self._loop.time()
-        self._wanted = max(len(self._unsettled), self._expected)
-        missing = len(self._pending) < self._wanted >= SIBLINGS
-        if left_s > 0 and missing and self._task is not None:
+        if left_s > 0 and len(self._pending) < wanted and self._task is not None:
+            self._wanted = wanted
             self._sleeper = self._loop.create_future()
             timer = self._loop.call_later(left_s, self._wake)
             await self._sleeper
             self._sleeper = None
             timer.cancel()
-        self._wanted = 1
+            self._wanted = 1
+        return True
 
     def _left(self, batch: Batch) -> Batch:
         """Take out of a gathered batch what waits for the next one: nothing waits twice."""
         wait = self._gathered and not self._left_some and self._task is not None
-        left = batch.without_the_few() if wait else None
+        left = batch.without_the_fewer() if wait else None
         self._left_some = left is not None
         return left or Batch()
 

@@ -10,7 +10,6 @@ import pytest
 from proxy.core.usage import RequestState
 from proxy.errors import LedgerUnavailableError
 from proxy.ledger import writer
-from proxy.ledger.batch import MANY_TO_ONE
 from proxy.ledger.connection import LedgerConnection
 from proxy.ledger.locks import WriteLock
 from proxy.ledger.port import Admission, Refusal
@@ -87,13 +86,14 @@ async def test_among_many_the_first_waits_for_the_others(
 @pytest.mark.parametrize(
     ("openings", "settlements", "batches"),
     [
-        pytest.param(MANY_TO_ONE, 1, 2, id="a settlement among openings"),
-        pytest.param(1, MANY_TO_ONE, 2, id="an opening among settlements"),
-        pytest.param(MANY_TO_ONE - 1, 1, 1, id="not so few"),
-        pytest.param(MANY_TO_ONE, 0, 1, id="all of one kind"),
+        pytest.param(SIBLINGS, 1, 2, id="a settlement among openings"),
+        pytest.param(1, SIBLINGS, 2, id="an opening among settlements"),
+        pytest.param(SIBLINGS, SIBLINGS, 2, id="as many of each"),
+        pytest.param(SIBLINGS, 0, 1, id="all of one kind"),
+        pytest.param(SIBLINGS - 2, 1, 1, id="not many"),
     ],
 )
-async def test_the_few_of_a_gathered_batch_wait_for_the_next(
+async def test_the_fewer_of_a_gathered_batch_wait_for_the_next(
     ledger: SqliteLedger,
     caller: Caller,
     monkeypatch: pytest.MonkeyPatch,
@@ -124,7 +124,7 @@ async def test_nothing_waits_for_a_next_batch_twice(
     opens: list[Awaitable[Admission | Refusal]] = []
 
     def open_many() -> None:
-        opens.extend(ledger.open(caller.call(key)) for _ in range(MANY_TO_ONE))
+        opens.extend(ledger.open(caller.call(key)) for _ in range(SIBLINGS))
 
     ledger.tell_written(lambda: asyncio.run_coroutine_threadsafe(_call(open_many), loop).result())
     loop = asyncio.get_running_loop()
