@@ -4,7 +4,7 @@ Alone, a request is written at once. Where many are open and writes come often, 
 for the others, up to :data:`GATHER_S` since the last batch, so that more of them share one fsync
 (PostgreSQL's ``commit_delay`` and ``commit_siblings``). The fewer in such a batch, openings or
 settlements, wait once more: they find their like in the next one, and a batch of one kind takes
-half the statements. Clients that ask again at once so come to move together, step by step.
+half the statements. So clients that ask again at once come to move together, step by step.
 """
 
 import asyncio

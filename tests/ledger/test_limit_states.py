@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.core.limits import Window
+from proxy.core.subscriptions import ApiKey
 from proxy.ledger.batch import Batch, Change
 from proxy.ledger.booking import Booking
 from proxy.ledger.limit_states import OtherWriters
@@ -52,13 +53,17 @@ def batch(*opens: OpenCall, changes: tuple[Change, ...] = ()) -> Batch:
     return made
 
 
-async def test_what_a_change_writes_is_read_even_where_it_looked_before(
-    ledger: SqliteLedger, caller: Caller, clock: Clock, path: Path
-) -> None:
+async def budgeted_key(ledger: SqliteLedger) -> ApiKey:
     await adopt(ledger)
     await make_key(ledger)
     await ledger.set_limits({"spend_total": Decimal(5)}, subscription="acme")
-    key = await make_key(ledger)
+    return await make_key(ledger)
+
+
+async def test_what_a_change_writes_is_read_even_where_it_looked_before(
+    ledger: SqliteLedger, caller: Caller, clock: Clock, path: Path
+) -> None:
+    key = await budgeted_key(ledger)
     over = bounded(caller, key)
     await ledger.open(over)
     await ledger.settle(settlement(over))
@@ -75,3 +80,45 @@ async def test_what_a_change_writes_is_read_even_where_it_looked_before(
         transactions.write(connection, batch(bounded(caller, key)))
     transactions.close()
     assert spent(path, Window.TOTAL) == (3, Decimal("1.00"))
+
+
+async def test_what_was_rolled_back_is_not_known(
+    ledger: SqliteLedger, caller: Caller, clock: Clock, path: Path
+) -> None:
+    key = await budgeted_key(ledger)
+    failing = False
+
+    def fault(point: str) -> None:
+        if failing and point == "before_commit":
+            raise sqlite3.OperationalError("disk I/O error")
+
+    transactions = Transactions(path, Booking(ledger.worker_id, clock), fault)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        transactions.write(connection, batch(bounded(caller, key)))
+        failing = True
+        with pytest.raises(sqlite3.OperationalError):
+            transactions.write(connection, batch(bounded(caller, key)))
+        failing = False
+        transactions.write(connection, batch(bounded(caller, key)))
+    transactions.close()
+    assert spent(path, Window.TOTAL) == (0, Decimal("1.00"))
+
+
+async def test_states_are_not_read_again_while_nobody_else_commits(
+    ledger: SqliteLedger, caller: Caller, clock: Clock, path: Path
+) -> None:
+    key = await budgeted_key(ledger)
+    transactions = Transactions(path, Booking(ledger.worker_id, clock), no_fault)
+    statements: list[str] = []
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        transactions.write(connection, batch(bounded(caller, key)))
+        connection.set_trace_callback(statements.append)
+        transactions.write(connection, batch(bounded(caller, key)))
+        reads = [text for text in statements if "FROM limit_states" in text]
+        assert reads == []
+        await ledger.open(bounded(caller, key))
+        transactions.write(connection, batch(bounded(caller, key)))
+        reads = [text for text in statements if "FROM limit_states" in text]
+        assert len(reads) == 1
+    transactions.close()
+    assert spent(path, Window.TOTAL) == (0, Decimal("2.00"))
